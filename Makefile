@@ -1,0 +1,76 @@
+# Every target sets up what it needs in .venv; nothing global is touched. `make help` lists them.
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+DB      ?= data
+DEMO    ?= --turns 3
+PROTOS  := $(wildcard proto/rolltrace/v1/*.proto)
+SERVICES = $(shell grep -l '^service ' $(PROTOS))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test check stubs check-stubs bench test-vllm clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# Two stamps: running needs less than developing.
+$(VENV)/.runs: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing rolltrace into $(VENV) (once) ..."
+	@$(BIN)/python -m pip install -q -U 'pip>=25.1' && $(BIN)/python -m pip install -q -e '.[all]'
+	@touch $@
+
+$(VENV)/.develops: $(VENV)/.runs
+	@echo "installing the test tools into $(VENV) (once) ..."
+	@$(BIN)/python -m pip install -q --group dev
+	@touch $@
+
+setup: $(VENV)/.develops ## install everything for development into .venv
+
+run: $(VENV)/.runs ## start the pair, on the demo worker or on WORKERS="http://... http://..."
+	@$(BIN)/python -m rolltrace_demo up --db-path $(DB) $(foreach url,$(WORKERS),--worker $(url))
+
+demo: $(VENV)/.runs ## in a second terminal: an agent runs, its traces arrive live
+	@$(BIN)/python -m rolltrace_demo agent $(DEMO)
+
+test: $(VENV)/.develops ## the tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.develops ## format, lint, types, layers
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+# Two generators, each in an environment of its own. The .py come from an old grpcio-tools: its version
+# sets the oldest grpcio and protobuf that the committed stubs load beside. The .pyi come from a newer
+# one, since the mypy-protobuf that types async stubs rightly does not run beside protobuf 4; a .pyi is
+# never loaded, so its generator limits nobody.
+STUB_PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 $(PYTHON),$(shell $(p) -c 'import sys; sys.version_info < (3, 13) and print(sys.executable)' 2>/dev/null)))
+
+.stubs/ready:
+	@test -n "$(STUB_PYTHON)" || { echo "stubs need Python 3.11 or 3.12: set STUB_PYTHON=/path/to/python3.12"; exit 1; }
+	@$(STUB_PYTHON) -m venv .stubs/py && .stubs/py/bin/python -m pip install -q 'grpcio-tools==1.62.3' 'setuptools<81'
+	@$(STUB_PYTHON) -m venv .stubs/pyi && .stubs/pyi/bin/python -m pip install -q 'grpcio-tools==1.71.2' 'mypy-protobuf==3.7.0' 'setuptools<81'
+	@touch $@
+
+stubs: .stubs/ready ## generate the Python stubs from proto/
+	@find proto -name '*_pb2*' -delete
+	@.stubs/py/bin/python -m grpc_tools.protoc -Iproto --python_out=proto $(PROTOS)
+	@.stubs/py/bin/python -m grpc_tools.protoc -Iproto --grpc_python_out=proto $(SERVICES)
+	@PATH=".stubs/pyi/bin:$$PATH" .stubs/pyi/bin/python -m grpc_tools.protoc -Iproto --mypy_out=quiet:proto $(PROTOS)
+	@PATH=".stubs/pyi/bin:$$PATH" .stubs/pyi/bin/python -m grpc_tools.protoc -Iproto --mypy_grpc_out=quiet:proto $(SERVICES)
+
+check-stubs: stubs ## fail when the committed stubs are not those of proto/
+	@test -z "$$(git status --porcelain proto)" || { git status --short proto; echo "commit what 'make stubs' wrote"; exit 1; }
+
+bench: $(VENV)/.develops ## what storage and delivery cost, as figures
+	@$(BIN)/python -m bench
+
+test-vllm: $(VENV)/.develops ## the end-to-end suite on a real vLLM on the CPU (about 4 GB, 15 minutes the first time)
+	@tests/vllm/install.sh
+	@$(BIN)/python -m pytest tests/vllm -m vllm --timeout 900
+
+clean: ## remove what the other targets made, but for data
+	@rm -rf .venv .stubs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
