@@ -1,0 +1,1 @@
+"""What a trainer installs: the client, and the `rolltrace` command."""

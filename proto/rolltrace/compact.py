@@ -1,0 +1,70 @@
+"""Expand COMPACT traces: the reference reading of `CompactBody` in trace.proto.
+
+It stands beside the contract since both the store and the client expand, and neither knows the
+other. Pure functions; standard library and the stubs only.
+"""
+
+from collections.abc import Callable
+
+from rolltrace.v1 import trace_pb2 as pb
+
+Decompress = Callable[[bytes], bytes]
+
+
+class ExpandError(ValueError):
+    """A compact body that does not fit its base, or cannot be read."""
+
+
+def context(trace: pb.Trace, completion: int = 0) -> bytes:
+    """The int32 ids that `trace` leaves in the model's context: prompt, then sampled ids.
+
+    `completion` is a position in `trace.completions`, which MAY be empty.
+    """
+    if not trace.completions:
+        return trace.prompt_token_ids
+    return trace.prompt_token_ids + trace.completions[completion].token_ids
+
+
+def expand(trace: pb.Trace, base: pb.Trace | None, decompress: Decompress) -> pb.Trace:
+    """The FULL form of a COMPACT `trace`, given the FULL form of its base (None when it has none).
+
+    `decompress` undoes Zstandard; it is called only for bodies so compressed. Returns a new message.
+    Raises ExpandError when base and body do not fit.
+    """
+    payload = _payload(trace.compact, decompress)
+    prompt, before, after = _from_base(trace, base, payload)
+    full = pb.Trace()
+    full.CopyFrom(trace)
+    full.ClearField("compact")
+    full.prompt_token_ids = prompt + payload.prompt_rest
+    full.request_json = before + payload.request_rest + after
+    full.response_json = payload.response_json
+    full.completions.extend(payload.completions)
+    return full
+
+
+def _payload(compact: pb.CompactBody, decompress: Decompress) -> pb.CompactPayload:
+    zstd = compact.compression == pb.COMPRESSION_ZSTD
+    try:
+        return pb.CompactPayload.FromString(decompress(compact.body) if zstd else compact.body)
+    except Exception as error:
+        raise ExpandError(f"the compact body cannot be read: {error}") from error
+
+
+def _from_base(
+    trace: pb.Trace, base: pb.Trace | None, payload: pb.CompactPayload
+) -> tuple[bytes, bytes, bytes]:
+    """The shared ids, and the shared beginning and end of the request."""
+    if not trace.compact.base_trace_id:
+        return b"", b"", b""
+    if base is None or base.trace_id != trace.compact.base_trace_id:
+        raise ExpandError(
+            f"trace {trace.trace_id} needs its base {trace.compact.base_trace_id} to be expanded"
+        )
+    size = 4 * payload.prompt_shared_ids
+    ids = context(base, payload.prompt_base_completion) if size else b""
+    request = base.request_json
+    if size > len(ids) or payload.request_prefix + payload.request_suffix > len(request):
+        raise ExpandError(f"trace {trace.trace_id} refers beyond the end of its base")
+    suffix_start = len(request) - payload.request_suffix
+    return ids[:size], request[: payload.request_prefix], request[suffix_start:]

@@ -1,0 +1,1 @@
+"""The HTTP data plane: forwards the agents' calls and records them."""

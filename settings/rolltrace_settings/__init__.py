@@ -1,0 +1,1 @@
+"""Settings: one declared place, under every part that has any."""

@@ -1,0 +1,58 @@
+"""What can go wrong in the domain. Each edge has one table that maps these to its own codes."""
+
+
+class StoreError(Exception):
+    """The root of all. The message names the cause and, where there is one, the remedy."""
+
+
+class InvalidArgumentError(StoreError):
+    """A value that the contract does not allow. `field` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NotFoundError(StoreError):
+    """There is no such thing. `kind` is "session", "trace" or "worker", `name` its id."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"there is no {kind} {name!r}")
+        self.kind = kind
+        self.name = name
+
+
+class AlreadyExistsError(StoreError):
+    """There is one already. `kind` and `name` as in NotFoundError."""
+
+    def __init__(self, kind: str, name: str, message: str = "") -> None:
+        super().__init__(message or f"there is a {kind} {name!r} already")
+        self.kind = kind
+        self.name = name
+
+
+class RequestReusedError(InvalidArgumentError):
+    """A request_id that was used before, for another request."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__("request_id", f"request_id {request_id!r} was used for another request")
+
+
+class StoreFullError(StoreError):
+    """No room: the disk or the map is full. Nothing of the write is kept; later ones may succeed."""
+
+
+class StoreBusyError(StoreError):
+    """The queue of writes is at its limit. Try again shortly."""
+
+
+class StoreClosedError(StoreError):
+    """The store was closed before the write was committed."""
+
+
+class CorruptError(StoreError):
+    """Bytes that the schema cannot read, or a chain that is broken. `rolltrace db check` says more."""
+
+
+class ForeignEnvironmentError(StoreError):
+    """The path holds something else than an environment of this format version."""
