@@ -35,6 +35,7 @@ from rolltrace_demo.request_plan import plan_chat, plan_completion
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _MAX_BODY = 256 * 1024 * 1024
+_SHUTDOWN_TIMEOUT = 0.001  # aiohttp takes 0 for "wait without end"
 
 
 @dataclass(slots=True)
@@ -89,7 +90,12 @@ class DemoWorker:
         self._started = int(time.time())
         app = web.Application(client_max_size=_MAX_BODY, middlewares=[self._guard])
         app.add_routes(self._routes())
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=_SHUTDOWN_TIMEOUT,
+        )
         self._runner = runner
         await runner.setup()
         await web.TCPSite(runner, self.host, self.port).start()
@@ -132,9 +138,7 @@ class DemoWorker:
         asked = parse_request(await request.read(), ChatRequest)
         check_model(asked.model, self.model)
         plan = plan_chat(asked, self.max_model_len)
-        return await self._answer(
-            request, ChatAnswer(self._head(), asked, plan), bool(asked.stream)
-        )
+        return await self._answer(request, ChatAnswer(self._head(), asked, plan), bool(asked.stream))
 
     async def _completion(self, request: web.Request) -> web.StreamResponse:
         asked = parse_request(await request.read(), CompletionRequest)
@@ -143,9 +147,7 @@ class DemoWorker:
         answer = CompletionAnswer(self._head(), asked, plan)
         return await self._answer(request, answer, bool(asked.stream))
 
-    async def _answer(
-        self, request: web.Request, answer: WireAnswer, stream: bool
-    ) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, answer: WireAnswer, stream: bool) -> web.StreamResponse:
         with self.state.call():
             return await (self._stream(request, answer) if stream else self._whole(answer))
 
@@ -220,9 +222,7 @@ class DemoWorker:
 
 
 def _json(body: JsonObject, status: int = 200) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(body), status=status, content_type="application/json"
-    )
+    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")
 
 
 async def _send(response: web.StreamResponse, events: list[JsonObject]) -> None:
