@@ -27,7 +27,7 @@ def running(command: Sequence[str], health: str, log: Path, patience: float) -> 
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         deadline = time.monotonic() + patience
-        while not _answers(health):
+        while not answers(health):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{command[0]} did not come up:\n{log.read_text()[-2000:]}")
             time.sleep(0.5)
@@ -41,7 +41,8 @@ def running(command: Sequence[str], health: str, log: Path, patience: float) -> 
             process.wait()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a GET of `url` gives 200 now."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return int(answer.status) == 200

@@ -121,9 +121,7 @@ class ChatAnswer:
         if call and call.complete:
             function = {"name": call.name, "arguments": call.arguments}
             message["content"] = None if (self._request.tool_choice or "auto") == "auto" else ""
-            message["tool_calls"] = [
-                {"id": self._call_id(index), "type": "function", "function": function}
-            ]
+            message["tool_calls"] = [{"id": self._call_id(index), "type": "function", "function": function}]
         return message | {"reasoning": None}
 
     def _delta(self, choice: int, text: str) -> JsonObject:

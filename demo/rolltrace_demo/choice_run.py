@@ -113,9 +113,7 @@ def engine_turns(choices: Sequence[Iterator[Step]]) -> Iterator[dict[int, Step]]
     """Turns of an engine: in each, every choice that still runs makes a step. Keys are choices."""
     running = dict(enumerate(choices))
     while running:
-        turn = {
-            index: step for index, run in running.items() if (step := next(run, None)) is not None
-        }
+        turn = {index: step for index, run in running.items() if (step := next(run, None)) is not None}
         running = {index: running[index] for index, step in turn.items() if not step.finish_reason}
         if turn:
             yield turn

@@ -25,9 +25,7 @@ def demo_model() -> NgramModel:
 def training_ids(text: str) -> Iterator[int]:
     for paragraph in text.strip().split("\n\n"):
         if paragraph.startswith("user: "):
-            yield from encode(
-                render([_turn(line) for line in paragraph.splitlines()], generate=False)
-            )
+            yield from encode(render([_turn(line) for line in paragraph.splitlines()], generate=False))
         else:
             yield from (*encode(paragraph), IM_END)
 

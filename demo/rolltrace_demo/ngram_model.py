@@ -27,9 +27,7 @@ class NgramModel:
     def __init__(self, ids: Sequence[int], order: int = 10) -> None:
         strange = {t for t in ids if 0xC0 <= t < 0x100} - _FREE_LEADS
         if strange:
-            raise ValueError(
-                f"training text has UTF-8 lead bytes that are not supported: {strange}"
-            )
+            raise ValueError(f"training text has UTF-8 lead bytes that are not supported: {strange}")
         self.order = order
         self._followers = _count_followers(ids, order)
         self._cached = lru_cache(maxsize=8192)(self._distribution)
@@ -48,9 +46,7 @@ class NgramModel:
             for token_id, seen in followers.items():
                 probabilities[token_id] = probabilities.get(token_id, 0.0) + seen * weight
         inside = bool(open_character(context))
-        return narrowed(
-            probabilities, _CONTINUATIONS if inside else probabilities.keys() - _CONTINUATIONS
-        )
+        return narrowed(probabilities, _CONTINUATIONS if inside else probabilities.keys() - _CONTINUATIONS)
 
     def _known_followers(self, context: tuple[int, ...]) -> Iterator[dict[int, int]]:
         for length in range(len(context) + 1):

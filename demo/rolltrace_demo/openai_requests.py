@@ -150,9 +150,7 @@ def parse_request(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
     except msgspec.ValidationError as error:
         detail, _, path = str(error).partition(" - at `$")
         param = "body" + path.rstrip("`")
-        raise RequestError(
-            f"1 validation error:\n  {param}: {detail}", param, kind="Bad Request"
-        ) from error
+        raise RequestError(f"1 validation error:\n  {param}: {detail}", param, kind="Bad Request") from error
     except msgspec.DecodeError as error:
         message = f"1 validation error:\n  JSON decode error: {error}"
         raise RequestError(message, "body", kind="Bad Request") from error
@@ -176,9 +174,7 @@ def check_sampling(request: CommonRequest, top_logprobs: int) -> None:
     if n is not None and n > 1 and temperature == 0:
         raise RequestError(f"n must be 1 when using greedy sampling, got {n}.")
     if not 0 <= top_logprobs <= MAX_TOP_LOGPROBS:
-        message = (
-            f"Requested sample logprobs of {top_logprobs}, which is not within 0 to max allowed: 20"
-        )
+        message = f"Requested sample logprobs of {top_logprobs}, which is not within 0 to max allowed: 20"
         raise RequestError(f"{message} (parameter=logprobs, value={top_logprobs})", "logprobs")
     for name in ("echo", "prompt_logprobs"):
         if getattr(request, name) not in (None, False):

@@ -97,9 +97,7 @@ def _prompts(prompt: str | list[str | int | list[int]]) -> list[list[int]]:
         return [_checked(ids)]
     if ids or not prompt:
         raise RequestError("prompt must be a string, a list of ids, or a list of those.", "prompt")
-    return [
-        encode(p) if isinstance(p, str) else _checked(p) for p in prompt if not isinstance(p, int)
-    ]
+    return [encode(p) if isinstance(p, str) else _checked(p) for p in prompt if not isinstance(p, int)]
 
 
 def _checked(ids: list[int]) -> list[int]:

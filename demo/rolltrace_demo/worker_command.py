@@ -17,12 +17,8 @@ wherever what is said does not matter. It needs no download and no GPU.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument(
-        "--port", type=int, default=8000, help="port to listen on; 0 picks a free one"
-    )
-    parser.add_argument(
-        "--model", default="demo", metavar="NAME", help="the name it is served under"
-    )
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 picks a free one")
+    parser.add_argument("--model", default="demo", metavar="NAME", help="the name it is served under")
     parser.add_argument(
         "--max-model-len",
         type=_at_least_one,

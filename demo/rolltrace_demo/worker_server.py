@@ -132,9 +132,7 @@ class DemoWorker:
         asked = parse_request(await request.read(), ChatRequest)
         check_model(asked.model, self.model)
         plan = plan_chat(asked, self.max_model_len)
-        return await self._answer(
-            request, ChatAnswer(self._head(), asked, plan), bool(asked.stream)
-        )
+        return await self._answer(request, ChatAnswer(self._head(), asked, plan), bool(asked.stream))
 
     async def _completion(self, request: web.Request) -> web.StreamResponse:
         asked = parse_request(await request.read(), CompletionRequest)
@@ -143,9 +141,7 @@ class DemoWorker:
         answer = CompletionAnswer(self._head(), asked, plan)
         return await self._answer(request, answer, bool(asked.stream))
 
-    async def _answer(
-        self, request: web.Request, answer: WireAnswer, stream: bool
-    ) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, answer: WireAnswer, stream: bool) -> web.StreamResponse:
         with self.state.call():
             return await (self._stream(request, answer) if stream else self._whole(answer))
 
@@ -220,9 +216,7 @@ class DemoWorker:
 
 
 def _json(body: JsonObject, status: int = 200) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(body), status=status, content_type="application/json"
-    )
+    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")
 
 
 async def _send(response: web.StreamResponse, events: list[JsonObject]) -> None:

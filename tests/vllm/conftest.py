@@ -31,7 +31,9 @@ class Gateway:
 
 
 @pytest.fixture(scope="session", params=MODELS)
-def vllm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def vllm(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
     """(model, URL) of a vLLM that serves it."""
     model: str = request.param
     if not (HOME / "models" / model / "config.json").exists():

@@ -3,10 +3,11 @@
 Only the standard library, so that no client's habits stand in the way.
 """
 
+import http.client
 import json
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 Json = dict[str, Any]
 
@@ -18,7 +19,7 @@ COMPLETION_LOGPROBS: Json = {**IDS, "logprobs": 1}
 def post(url: str, body: Json) -> Json:
     """The answer to a request that is not streamed."""
     with _open(url, body) as answer:
-        return json.loads(answer.read())
+        return cast(Json, json.loads(answer.read()))
 
 
 def stream(url: str, body: Json) -> Iterator[Json]:
@@ -31,14 +32,14 @@ def stream(url: str, body: Json) -> Iterator[Json]:
 
 def get(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=60) as answer:
-        return answer.read()
+        return cast(bytes, answer.read())
 
 
-def _open(url: str, body: Json) -> Any:
+def _open(url: str, body: Json) -> http.client.HTTPResponse:
     request = urllib.request.Request(
         url, json.dumps(body).encode(), {"content-type": "application/json", "authorization": "Bearer x"}
     )
-    return urllib.request.urlopen(request, timeout=300)
+    return cast(http.client.HTTPResponse, urllib.request.urlopen(request, timeout=300))
 
 
 def sampled(answer: Json, endpoint: str) -> list[tuple[list[int], list[float]]]:
@@ -60,7 +61,8 @@ def sampled_stream(chunks: list[Json], endpoint: str) -> list[tuple[list[int], l
 
 def prompt_ids(answer: Json) -> list[int]:
     """The prompt's ids, in whichever of vLLM's places they stand."""
-    return answer.get("prompt_token_ids") or answer["choices"][0]["prompt_token_ids"]
+    ids: list[int] = answer.get("prompt_token_ids") or answer["choices"][0]["prompt_token_ids"]
+    return ids
 
 
 def _logprobs(choice: Json, endpoint: str) -> list[float]:
@@ -68,5 +70,5 @@ def _logprobs(choice: Json, endpoint: str) -> list[float]:
     if not given:
         return []
     if endpoint == "completions":
-        return given["token_logprobs"]
+        return list(given["token_logprobs"])
     return [entry["logprob"] for entry in given["content"]]

@@ -19,17 +19,12 @@ ANSWER = "It is sunny in Paris."
 CALL_MESSAGE = {
     "role": "assistant",
     "content": "",
-    "tool_calls": [
-        {"type": "function", "function": {"name": "get_weather", "arguments": {"city": "Paris"}}}
-    ],
+    "tool_calls": [{"type": "function", "function": {"name": "get_weather", "arguments": {"city": "Paris"}}}],
 }
-WORDS = (
-    "weather time city report file list search code test what is the in please tell me now run again "
-    "Paris Oslo hello name of a for and to get"
-).split()
+WORDS = """weather time city report file list search code test what is the in please tell me now run
+again Paris Oslo hello name of a for and to get""".split()  # noqa: SIM905
 CORPUS = "\n".join(
-    path.read_text(errors="ignore")
-    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:60]
+    path.read_text(errors="ignore") for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:60]
 )
 
 
@@ -73,15 +68,13 @@ def some_dialogue() -> tuple[list[dict], list[dict] | None, str]:
     if not tools:
         return messages, tools, ANSWER
     if random.random() < 0.5:
-        return messages + [CALL_MESSAGE, {"role": "tool", "content": some_text(6)}], tools, ANSWER
+        return [*messages, CALL_MESSAGE, {"role": "tool", "content": some_text(6)}], tools, ANSWER
     return messages, tools, CALL
 
 
 def encode(tokenizer, dialogue) -> tuple[list[int], list[int]]:
     messages, tools, target = dialogue
-    prompt = tokenizer.apply_chat_template(
-        messages, tools=tools, tokenize=False, add_generation_prompt=True
-    )
+    prompt = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=True)
     ids = [tokenizer(t, add_special_tokens=False)["input_ids"] for t in (prompt, target + "<|im_end|>")]
     return ids[0], ids[1]
 
