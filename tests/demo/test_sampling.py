@@ -33,6 +33,13 @@ def test_the_model_learns_counts_and_backs_off() -> None:
     assert model.distribution(encode("zz")) == model.distribution(())
 
 
+def test_interpolation_is_witten_and_bells() -> None:
+    """After a: b three times, c once. Two kinds among four leave a third to the counts of all."""
+    after_a = NgramModel(encode("abababac"), order=1).distribution(encode("a"))
+    expected = {"a": 4 / 8 / 3, "b": 3 / 6 + 3 / 8 / 3, "c": 1 / 6 + 1 / 8 / 3}
+    assert after_a == pytest.approx({ord(letter): p for letter, p in expected.items()})
+
+
 def test_a_character_is_finished_before_anything_else() -> None:
     lead = demo_model().distribution([*encode("21 "), 0xC2])
     assert all(0x80 <= token_id < 0xC0 for token_id in lead)

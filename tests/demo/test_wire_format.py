@@ -131,6 +131,18 @@ async def test_prompt_ids_come_on_the_first_event_of_each_choice(client: WorkerC
     assert ids == [list(b"The"), None, None]
 
 
+async def test_an_event_with_nothing_to_say_is_sent_only_to_carry_ids(client: WorkerClient) -> None:
+    """A stop string that never comes holds the first characters back: their events are empty."""
+    plain: Json = {"messages": say("Hi.")["messages"], "seed": 1, "stop": "never"}
+    for asked, empty in (
+        (plain, 0),
+        (plain | {"return_token_ids": True}, 4),
+        (plain | {"logprobs": True}, 4),
+    ):
+        deltas = [chunk["choices"][0] for chunk in (await client.stream(CHAT, asked))[1:]]
+        assert sum(not d["delta"] and not d["finish_reason"] for d in deltas) == empty
+
+
 ERRORS: list[tuple[str, Json | bytes, int, str | None]] = [
     (CHAT, say("Hi.", model="nope"), 404, "model"),
     (CHAT, say("Hi.", model="nope", stream=True), 404, "model"),
