@@ -97,8 +97,12 @@ class DemoWorker:
             shutdown_timeout=_SHUTDOWN_TIMEOUT,
         )
         self._runner = runner
-        await runner.setup()
-        await web.TCPSite(runner, self.host, self.port).start()
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, self.host, self.port).start()
+        except BaseException:
+            await self.stop()
+            raise
         self.port = runner.addresses[0][1]
         return self
 

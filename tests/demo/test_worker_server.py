@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ import aiohttp
 import pytest
 from openai import AsyncOpenAI
 
+from rolltrace_demo.__main__ import main
 from rolltrace_demo.byte_tokens import IM_END, decode
 from rolltrace_demo.worker_server import DemoWorker
 from tests.demo.worker_client import (
@@ -233,6 +235,15 @@ async def test_the_sdk_assembles_a_streamed_tool_call(openai: AsyncOpenAI) -> No
     function = choice.message.tool_calls[0].function
     assert function.name == "get_weather"
     assert json.loads(function.arguments)["city"] == "Paris"
+
+
+def test_a_taken_port_is_told_with_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["worker", "--port", str(port)]) == 1
+    error = capsys.readouterr().err
+    assert f"127.0.0.1:{port}" in error
+    assert "--port" in error
 
 
 async def test_the_command_serves_and_stops_on_a_signal() -> None:
