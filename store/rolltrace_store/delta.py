@@ -41,6 +41,10 @@ class Pieces:
         sampled = tuple(completion.token_ids for completion in trace.completions)
         return cls(trace.trace_id, trace.prompt_token_ids, sampled, trace.request_json)
 
+    @property
+    def has_ids(self) -> bool:
+        return bool(self.prompt) or any(self.sampled)
+
     def __len__(self) -> int:
         return len(self.prompt) + sum(map(len, self.sampled)) + len(self.request)
 

@@ -7,6 +7,8 @@ with the child as well; so interleaved sub-agents and branches each find their o
 Rules:
 - One thread uses it. It remembers only what was committed or will be in this batch: a batch that is
   rolled back makes its sessions forgotten, to be loaded again.
+- Other processes may write to the same session. A turn is committed before the agent can send the
+  next one, so asking `load` for what is new, before each encoding, finds every parent.
 - Memory is bounded: least recently used sessions go first, but not while they have traces in the
   batch. `load` brings a session back, so that neither that nor a restart breaks its chains.
 - A record is written whole when the chain behind it would have grown as large as itself. So a chain
@@ -25,7 +27,7 @@ from rolltrace_store import delta
 from rolltrace_store.delta import Delta, Match, Pieces
 
 LOAD_COUNT = 16
-"""How many of a session's latest traces `load` should give."""
+"""How many of a session's latest traces are loaded at most."""
 
 _MAX_LEAVES = 8
 _MAX_LEAVES_WITHOUT_IDS = 4
@@ -40,6 +42,11 @@ class Recent:
     """FULL."""
     chain_bytes: int
     """The sum of the stored bodies from the one after its key frame to its own; 0 for a key frame."""
+
+
+Load = Callable[[str, int], Sequence[Recent]]
+"""(session_id, from_index): the committed traces with call_index from there on, at most the LOAD_COUNT
+latest ones, in the order of call_index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ class _Turn:
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """A candidate. `order` is its place among the traces of its session."""
+    """A candidate. `order` is its call_index, or what that is expected to be."""
 
     pieces: Pieces
     order: int
@@ -85,7 +92,8 @@ class _Session:
     """By trace_id, the least recently used first."""
     staged: set[str] = field(default_factory=set[str])
     size: int = 0
-    _next_order: int = 0
+    calls: int = 0
+    """The call_index of the next trace, as far as this process knows."""
 
     def matches(self, pieces: Pieces) -> _Matches:
         others = (leaf for leaf in self.leaves.values() if leaf.pieces.trace_id != pieces.trace_id)
@@ -97,8 +105,8 @@ class _Session:
             if _superfluous(leaf, match, parent):
                 self.drop(leaf.pieces.trace_id)
         self.drop(pieces.trace_id)
-        leaf = _Leaf(pieces, self._next_order, chain_bytes, parent)
-        self._next_order += 1
+        leaf = _Leaf(pieces, self.calls, chain_bytes, parent)
+        self.calls += 1
         self.leaves[pieces.trace_id] = leaf
         self.size += len(leaf)
         alike = [
@@ -120,8 +128,7 @@ class _Session:
 class Histories:
     """The sessions that this process writes, by id, the least recently used first."""
 
-    def __init__(self, load: Callable[[str], Sequence[Recent]], limit_bytes: int = 64 << 20) -> None:
-        """`load` gives the latest traces of a session as committed, in the order of call_index."""
+    def __init__(self, load: Load, limit_bytes: int = 64 << 20) -> None:
         self._load = load
         self._limit = limit_bytes
         self._sessions: dict[str, _Session] = {}
@@ -167,15 +174,15 @@ class Histories:
             self.size -= session.size
 
     def _take(self, session_id: str) -> _Session:
-        """Take the session out of the table, or load it."""
-        if session := self._sessions.pop(session_id, None):
-            self.size -= session.size
-            return session
-        session = _Session()
-        for recent in self._load(session_id):
-            pieces = Pieces.of(recent.trace)
-            matches = session.matches(pieces)
-            session.add(pieces, recent.chain_bytes, _parent(matches), matches)
+        """Take the session out of the table, with what others have added to it."""
+        session = self._sessions.pop(session_id, None) or _Session()
+        self.size -= session.size
+        if not session.staged:
+            for recent in self._load(session_id, session.calls):
+                pieces = Pieces.of(recent.trace)
+                matches = session.matches(pieces)
+                session.calls = recent.trace.call_index
+                session.add(pieces, recent.chain_bytes, _parent(matches), matches)
         return session
 
     def _put(self, session_id: str, session: _Session) -> None:
@@ -229,7 +236,7 @@ def _superfluous(leaf: _Leaf, match: Match, parent: _Turn | None) -> bool:
 
     One that was sampled more than once may be continued from its other completions.
     """
-    if leaf.pieces.prompt:
+    if leaf.pieces.has_ids:
         is_parent = parent is not None and parent.trace_id == leaf.pieces.trace_id
         return is_parent and len(leaf.pieces.sampled) <= 1
     return match.request_prefix + match.request_suffix == len(leaf.pieces.request)
