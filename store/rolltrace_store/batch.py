@@ -139,9 +139,9 @@ class Committer:
             self._histories.forget(trace.session_id)
             return self._histories.encode_alone(trace)
 
-    def _recent(self, session_id: str) -> Sequence[Recent]:
+    def _recent(self, session_id: str, from_index: int) -> Sequence[Recent]:
         with self._environment.lmdb.begin() as txn:
-            return LmdbReadView(self._environment, txn, self._expander).recent(session_id)
+            return LmdbReadView(self._environment, txn, self._expander).recent(session_id, from_index)
 
 
 def _translated(error: Exception, max_size: int) -> Exception:
