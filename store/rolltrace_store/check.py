@@ -249,8 +249,6 @@ def check_workers(tables: Tables) -> None:
             tables.fault(schema.WORKERS, f"worker {worker_id}", f"says it is {worker.worker_id}")
 
 
-
-
 def _parse(kind: type[M], body: bytes) -> M | None:
     try:
         return kind.FromString(body)

@@ -6,7 +6,7 @@ under load the file grows a little more than it would; they are used again after
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import lmdb
 from rolltrace_store import schema
 from rolltrace_store.environment import LMDB_MAJOR
 from rolltrace_store.errors import ForeignEnvironmentError, StoreError
-from rolltrace_store.rows import Database, Rows
+from rolltrace_store.rows import MAX_KEY, Database, Rows
 from rolltrace_store.schema import meta
 
 FILE = "data.mdb"
@@ -38,6 +38,8 @@ class LmdbSnapshot:
             yield from cursor
 
     def get(self, table: str, key: bytes) -> bytes | None:
+        if not 0 < len(key) <= MAX_KEY:
+            return None
         return self.txn.get(key, None, self.databases[table])
 
     def count(self, table: str) -> int:
@@ -53,7 +55,7 @@ class LmdbSnapshot:
 
 
 @contextmanager
-def snapshot(path: Path) -> Iterator[LmdbSnapshot]:
+def snapshot(path: Path) -> Generator[LmdbSnapshot, None, None]:
     """The environment in directory `path` as it stands.
 
     Raises StoreError when there is none or it cannot be opened, ForeignEnvironmentError when it holds
