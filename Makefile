@@ -39,7 +39,7 @@ test: $(VENV)/.develops ## the tests
 check: $(VENV)/.develops ## format, lint, types, layers
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/pyright
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 
 # Two generators, each in an environment of its own. The .py come from an old grpcio-tools: its version
