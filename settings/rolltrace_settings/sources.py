@@ -92,7 +92,7 @@ def from_yaml(path: str) -> dict[str, Given]:
 def _top(path: str, loader: SafeLoader, root: Node | None) -> dict[str, Given]:
     from yaml import MappingNode, SequenceNode
 
-    if root is None:
+    if root is None or root.tag == "tag:yaml.org,2002:null":
         return {}
     if not isinstance(root, MappingNode):
         raise SettingsError(f"{path}:{_line(root)}: is not a mapping of settings; write e.g. port: 9090")
