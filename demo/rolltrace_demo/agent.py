@@ -14,7 +14,8 @@ from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolUnionParam
 
 CITIES = ("Paris", "Lima", "Oslo", "Hanoi", "Accra")
-MAX_TOKENS = 48
+ANSWER_TOKENS = 64
+CALL_TOKENS = 256
 WEATHER: ChatCompletionToolUnionParam = {
     "type": "function",
     "function": {
@@ -68,7 +69,7 @@ class Agent:
             messages=self._messages,
             tools=[WEATHER],
             tool_choice="required",
-            max_tokens=MAX_TOKENS,
+            max_tokens=CALL_TOKENS,
         )
         message = answer.choices[0].message
         calls = [call for call in message.tool_calls or () if call.type == "function"]
@@ -97,7 +98,7 @@ class Agent:
         pieces: list[str] = []
         with self._openai.chat.completions.create(
             model=self._model, messages=self._messages, tools=[WEATHER], tool_choice="none",
-            max_tokens=MAX_TOKENS, stream=True,
+            max_tokens=ANSWER_TOKENS, stream=True,
         ) as chunks:  # fmt: skip
             for chunk in chunks:
                 for choice in chunk.choices:
@@ -112,7 +113,7 @@ class Agent:
         self._messages.append({"role": "user", "content": question})
         answer = self._openai.chat.completions.create(
             model=self._model, messages=self._messages, tools=[WEATHER], tool_choice="none",
-            max_tokens=MAX_TOKENS,
+            max_tokens=ANSWER_TOKENS,
         )  # fmt: skip
         text = answer.choices[0].message.content or ""
         self._messages.append({"role": "assistant", "content": text})
