@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 HELP = "an agent runs, its traces arrive live"
 DESCRIPTION = """\
@@ -14,7 +15,10 @@ its traces as it arrives over gRPC. Needs a running pair: make run, or rolltrace
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--turns", type=int, default=3, metavar="N", help="model calls to make")
     parser.add_argument(
-        "--control", default="127.0.0.1:9091", metavar="HOST:PORT", help="the control service"
+        "--control",
+        default=os.environ.get("ROLLTRACE_CONTROL", "127.0.0.1:9091"),
+        metavar="HOST:PORT",
+        help="the control service",
     )
     parser.add_argument("--model", default="", metavar="NAME", help="the model; empty: the workers' first")
 
