@@ -106,11 +106,17 @@ class EventFramer:
                 # One byte back: the first line end of the two may have been the last byte scanned.
                 match = _EVENT_END.search(buffer, max(at, scan - 1))
                 if not match:
+                    scan = len(buffer)
+                    break
+                if match.end() == len(buffer) and match[0].endswith(b"\n\r"):
+                    scan = match.start()  # a CRLF half here: its other half ends the event
                     break
                 events.append(parse_event(bytes(buffer[at : match.end()])))
             at = scan = match.end()
+        else:
+            scan = len(buffer)
         del buffer[:at]
-        self._scanned = len(buffer)
+        self._scanned = scan - at
         return events
 
     def rest(self) -> bytes:
