@@ -68,7 +68,7 @@ bench: $(VENV)/.develops ## what storage and delivery cost, as figures
 	@$(BIN)/python -m bench
 
 test-vllm: $(VENV)/.develops ## the end-to-end suite on a real vLLM on the CPU (about 4 GB, 15 minutes the first time)
-	@tests/vllm/install.sh
+	@tests/vllm/server/install.sh
 	@$(BIN)/python -m pytest tests/vllm -m vllm --timeout 900
 
 clean: ## remove what the other targets made, but for data
