@@ -11,7 +11,7 @@ from rolltrace.v1 import trace_pb2
 
 from .arrays import float32s, int32s
 from .errors import UnreadableBody
-from .value import Field, Maybe, Value, Word, moment, seconds
+from .value import Field, Maybe, Value, Word, many, moment, seconds
 
 
 class CallStatus(Word):
@@ -86,9 +86,7 @@ class Completion(Value[trace_pb2.Completion]):
     finish_reason = Field(str)
     message_json = Field(bytes)
 
-    @cached_property
-    def version_spans(self) -> list[VersionSpan]:
-        return [VersionSpan(span) for span in self.proto.version_spans]
+    version_spans = Field(many(VersionSpan))
 
     @cached_property
     def message(self) -> Any:
@@ -123,20 +121,14 @@ class Trace(Value[trace_pb2.Trace]):
     time_to_first_token = Maybe(seconds)
     latency = Maybe(seconds)
     prompt_token_ids = Field(int32s)
+    completions = Field(many(Completion))
     request_json = Field(bytes)
     response_json = Field(bytes)
     usage = Maybe(Usage)
     policy_version = Field(str)
+    capture_gaps = Field(many(CaptureGap))
     labels = Field(dict[str, str])
     attempt_count = Field(int)
-
-    @cached_property
-    def completions(self) -> list[Completion]:
-        return [Completion(completion) for completion in self.proto.completions]
-
-    @cached_property
-    def capture_gaps(self) -> list[CaptureGap]:
-        return [CaptureGap(gap) for gap in self.proto.capture_gaps]
 
     @cached_property
     def request(self) -> Any:

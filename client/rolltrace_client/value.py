@@ -29,6 +29,10 @@ class Value(Generic[M]):
     def __init__(self, proto: M) -> None:
         self.proto = proto
 
+    @classmethod
+    def field_names(cls) -> list[str]:
+        return [name for name, field in vars(cls).items() if isinstance(field, Field)]
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self.proto == other.proto
 
@@ -70,6 +74,11 @@ class Maybe(Field[T | None], Generic[T]):
 
     def _read(self, message: Any) -> T | None:
         return super()._read(message) if message.HasField(self._name) else None
+
+
+def many(convert: Callable[[Any], T]) -> Callable[[Iterable[Any]], list[T]]:
+    """For the values of a repeated field."""
+    return lambda values: [convert(value) for value in values]
 
 
 class Word(StrEnum):
