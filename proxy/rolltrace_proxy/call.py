@@ -85,13 +85,13 @@ class TransitionError(RuntimeError):
 
 @dataclass(slots=True)
 class Call:
-    """The facts of one call. Times are in seconds: `admit_time` since the epoch, `admitted` and those given
-    to the methods on one monotonic clock."""
+    """The facts of one call. `admit_ns` is in nanoseconds since the epoch; all other times are in seconds
+    on one monotonic clock."""
 
     trace_id: str
     session_id: str
     endpoint: str
-    admit_time: float
+    admit_ns: int
     admitted: float
     state: State = State.ADMITTED
     status: pb.CallStatus.ValueType = pb.CALL_STATUS_UNSPECIFIED
@@ -147,7 +147,7 @@ class Call:
             labels=self.labels,
             attempt_count=self.attempts,
         )
-        trace.admit_time.FromNanoseconds(int(self.admit_time * 1e9))
+        trace.admit_time.FromNanoseconds(self.admit_ns)
         trace.latency.FromNanoseconds(int((self.ended - self.admitted) * 1e9))
         if self.first_byte is not None:
             trace.time_to_first_token.FromNanoseconds(int((self.first_byte - self.admitted) * 1e9))
