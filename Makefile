@@ -39,7 +39,7 @@ test: $(VENV)/.develops ## the tests
 check: $(VENV)/.develops ## format, lint, types, layers
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/pyright
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 
 # Two generators, each in an environment of its own. The .py come from an old grpcio-tools: its version
@@ -68,7 +68,7 @@ bench: $(VENV)/.develops ## what storage and delivery cost, as figures
 	@$(BIN)/python -m bench
 
 test-vllm: $(VENV)/.develops ## the end-to-end suite on a real vLLM on the CPU (about 4 GB, 15 minutes the first time)
-	@tests/vllm/install.sh
+	@tests/vllm/server/install.sh
 	@$(BIN)/python -m pytest tests/vllm -m vllm --timeout 900
 
 clean: ## remove what the other targets made, but for data
