@@ -11,7 +11,7 @@ import sys
 import uvloop
 
 from rolltrace_proxy.server import serve
-from rolltrace_settings import load
+from rolltrace_settings.load import load
 from rolltrace_settings.settings import Settings
 from rolltrace_store import open_store
 

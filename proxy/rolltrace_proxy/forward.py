@@ -26,11 +26,13 @@ from multidict import CIMultiDict
 from rolltrace.v1 import session_pb2
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_proxy import headers, routing
-from rolltrace_proxy.answer import Answer, Plan, answer_for, plan_for
+from rolltrace_proxy.answer import Answer, WholeAnswer, answer_for, fill
 from rolltrace_proxy.call import Call, Event
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.metrics import Metrics
+from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.paths import Target, worker_url
+from rolltrace_proxy.rewrite import Rewrite, rewrite
 from rolltrace_proxy.upstream import Outgoing, Upstream, fault_of, never_sent
 from rolltrace_proxy.workers import News, Workers
 from rolltrace_settings.settings import Settings
@@ -82,11 +84,11 @@ class Exchange:
         self._target = target
         self._recorded = bool(target.session_id) and request.method == "POST"
         self._call = Call(
-            str(uuid.uuid4()), target.session_id, target.endpoint, time.time(), time.monotonic()
+            str(uuid.uuid4()), target.session_id, target.endpoint, time.time_ns(), time.monotonic()
         )
         self._answer: Answer | None = None
         self._agent: web.StreamResponse | None = None
-        self._limit = asyncio.timeout(shared.settings.total_timeout or None)
+        self._limit = asyncio.timeout(shared.settings.total_timeout)
 
     async def run(self) -> web.StreamResponse:
         """The answer, all of it sent but what aiohttp sends of a whole one."""
@@ -111,10 +113,7 @@ class Exchange:
                 self._call.request = await self._read_body()
                 plan = await self._admit()
                 async with self._dispatched(plan) as response:
-                    self._answer = answer_for(plan, response.status, response.headers)
-                    if self._answer.whole:
-                        return await self._pass_whole(response, self._answer)
-                    return await self._pass_stream(response, self._answer)
+                    return await self._pass_on(plan, response)
         except TimeoutError as error:
             raise fault_of(error, begun=False) from error
 
@@ -139,7 +138,7 @@ class Exchange:
         except web.RequestPayloadError as error:
             raise Refused(Fault.INVALID_REQUEST, f"The body could not be read: {error}") from None
 
-    async def _admit(self) -> Plan:
+    async def _admit(self) -> Rewrite:
         """Looks the session up, takes in news of the workers, and plans the request."""
         shared, call = self._shared, self._call
 
@@ -157,14 +156,15 @@ class Exchange:
             )
         if self._recorded:
             shared.store.admit(call.session_id)
-        plan = plan_for(call, self._request.method, session, shared.settings.model)
+        enforced = MessageToDict(session.sampling_params) if session is not None else {}
+        endpoint = call.endpoint if self._recorded else ""
+        plan = rewrite(endpoint, call.request, enforced=enforced, model=shared.settings.model)
         call.model, call.streamed = plan.model, plan.streamed
-        if session is not None:
-            call.labels = dict(session.labels)
+        call.labels = dict(session.labels) if session is not None else {}
         return plan
 
     @asynccontextmanager
-    async def _dispatched(self, plan: Plan) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _dispatched(self, plan: Rewrite) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer of the first worker that takes a connection. Leaving ends the worker's work."""
         workers, call = self._shared.workers, self._call
         candidates = workers.candidates()
@@ -190,7 +190,7 @@ class Exchange:
                 return
         raise refused
 
-    def _outgoing(self, worker: Worker, plan: Plan) -> Outgoing:
+    def _outgoing(self, worker: Worker, plan: Rewrite) -> Outgoing:
         return Outgoing(
             self._request.method,
             worker_url(worker.url, worker.api_path, self._target),
@@ -198,37 +198,22 @@ class Exchange:
             plan.body or None,
         )
 
-    async def _pass_whole(self, response: aiohttp.ClientResponse, answer: Answer) -> web.Response:
-        """Nothing reaches the agent before all of it is here and recorded."""
-        chunks: list[bytes] = []
-        while data := await self._read(response):
-            chunks.append(data)
-        body = answer.feed(b"".join(chunks))
-        self._call.http_status = response.status
-        self._end(response)
-        await self._commit()
-        self._call.on(Event.CLOSE)
-        return web.Response(
-            status=response.status,
-            reason=response.reason,
-            headers=self._headers(response, same_length=False),
-            body=body + answer.close(),
-        )
-
-    async def _pass_stream(self, response: aiohttp.ClientResponse, answer: Answer) -> web.StreamResponse:
+    async def _pass_on(self, plan: Rewrite, response: aiohttp.ClientResponse) -> web.StreamResponse:
         """Each piece goes on as it comes; the end is held back until the call is recorded."""
-        self._agent = agent = web.StreamResponse(
-            status=response.status,
-            reason=response.reason,
-            headers=self._headers(response, same_length=not self._recorded),
-        )
-        await agent.prepare(self._request)
-        self._call.http_status = response.status
+        if not self._recorded:
+            return await self._pipe(response)
+        self._answer = answer = answer_for(plan, response.status, response.headers)
+        if isinstance(answer, WholeAnswer):
+            while data := await self._read(response):
+                answer.feed(data)
+            self._call.http_status = response.status
+            await self._record(response, answer.capture())
+            return self._begun(web.Response(body=answer.close()), response, same_length=False)
+        agent = await self._begin(response, same_length=False)
         while data := await self._read(response):
             if out := answer.feed(data):
                 await agent.write(out)
-        self._end(response)
-        await self._commit()
+        await self._record(response, answer.capture())
         await agent.write_eof(answer.close())
         self._call.on(Event.CLOSE)
         return agent

@@ -60,8 +60,8 @@ class Upstream:
             skip_auto_headers=_MADE_BY_US,
             timeout=aiohttp.ClientTimeout(
                 total=None,  # of a whole call, which is more than a request
-                connect=settings.connect_timeout or None,
-                sock_read=settings.first_byte_timeout or None,
+                connect=settings.connect_timeout,
+                sock_read=settings.first_byte_timeout,
             ),
             max_line_size=settings.max_header_size,
             max_field_size=settings.max_header_size,
@@ -92,7 +92,7 @@ class Upstream:
         )
         # The wait for the first byte of the body has been armed; each later wait is the shorter one.
         if response.connection is not None and response.connection.protocol is not None:
-            response.connection.protocol.read_timeout = self._settings.idle_timeout or None
+            response.connection.protocol.read_timeout = self._settings.idle_timeout
         return response
 
     async def close(self) -> None:
