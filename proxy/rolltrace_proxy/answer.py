@@ -55,16 +55,16 @@ class WholeAnswer:
 
 
 class Untouched:
-    """Goes on as it comes, and leaves one gap."""
+    """Goes on as it comes, and leaves its gaps."""
 
-    def __init__(self, kind: pb.CaptureGapKind.ValueType, why: str) -> None:
-        self._gap = pb.CaptureGap(kind=kind, message=why)
+    def __init__(self, *gaps: pb.CaptureGap) -> None:
+        self._gaps = list(gaps)
 
     def feed(self, data: bytes) -> bytes:
         return data
 
     def capture(self, *, ended: bool = True) -> Captured:
-        return Captured(gaps=[self._gap])
+        return Captured(gaps=self._gaps)
 
     def close(self) -> bytes:
         return b""
@@ -73,13 +73,15 @@ class Untouched:
 def answer_for(rewrite: Rewrite, status: int, fields: Mapping[str, str]) -> Answer:
     """How to read a recorded answer with this status and header."""
     if headers.compressed(fields.items()):
-        return Untouched(pb.CAPTURE_GAP_KIND_UNREADABLE, "the worker compressed its answer, though asked not to")
+        why = "the worker compressed its answer, though asked not to"
+        return Untouched(pb.CaptureGap(kind=pb.CAPTURE_GAP_KIND_UNREADABLE, message=why))
     kind = fields.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind == "text/event-stream":
         return StreamAnswer(rewrite)
     if kind == "application/json" or kind.endswith("+json") or rewrite.captures or status >= 400:
         return WholeAnswer(rewrite, status)
-    return Untouched(pb.CAPTURE_GAP_KIND_ENDPOINT, f"an answer of type {kind or 'unknown'!r} is not kept")
+    why = f"an answer of type {kind or 'unknown'!r} is not kept"
+    return Untouched(pb.CaptureGap(kind=pb.CAPTURE_GAP_KIND_ENDPOINT, message=why))
 
 
 def fill(trace: pb.Trace, captured: Captured) -> None:

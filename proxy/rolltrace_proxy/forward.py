@@ -21,16 +21,17 @@ from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import web
+from google.protobuf.json_format import MessageToDict
 from multidict import CIMultiDict
 
 from rolltrace.v1 import session_pb2
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_proxy import headers, routing
-from rolltrace_proxy.answer import Answer, WholeAnswer, answer_for, fill
+from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for, fill
 from rolltrace_proxy.call import Call, Event
+from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.metrics import Metrics
-from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.paths import Target, worker_url
 from rolltrace_proxy.rewrite import Rewrite, rewrite
 from rolltrace_proxy.upstream import Outgoing, Upstream, fault_of, never_sent
@@ -199,24 +200,33 @@ class Exchange:
         )
 
     async def _pass_on(self, plan: Rewrite, response: aiohttp.ClientResponse) -> web.StreamResponse:
-        """Each piece goes on as it comes; the end is held back until the call is recorded."""
-        if not self._recorded:
-            return await self._pipe(response)
-        self._answer = answer = answer_for(plan, response.status, response.headers)
-        if isinstance(answer, WholeAnswer):
-            while data := await self._read(response):
-                answer.feed(data)
-            self._call.http_status = response.status
-            await self._record(response, answer.capture())
-            return self._begun(web.Response(body=answer.close()), response, same_length=False)
-        agent = await self._begin(response, same_length=False)
+        """Each piece goes on as it comes, but for the end, which waits until the call is recorded."""
+        answer = answer_for(plan, response.status, response.headers) if self._recorded else Untouched()
+        self._answer = answer
+        whole = isinstance(answer, WholeAnswer)
+        agent = web.StreamResponse(
+            status=response.status,
+            reason=response.reason,
+            headers=self._headers(response, same_length=not self._recorded),
+        )
+        if not whole:
+            await self._begin(agent)
         while data := await self._read(response):
             if out := answer.feed(data):
                 await agent.write(out)
-        await self._record(response, answer.capture())
+        await self._finish(response, answer.capture())
+        if whole:
+            agent.content_length = len(answer.close())
+            await self._begin(agent)
         await agent.write_eof(answer.close())
         self._call.on(Event.CLOSE)
         return agent
+
+    async def _begin(self, agent: web.StreamResponse) -> None:
+        """Sends the header; from now on an error can only break off."""
+        self._agent = agent
+        await agent.prepare(self._request)
+        self._call.http_status = agent.status
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The next bytes of the worker's answer; none at its end."""
@@ -237,24 +247,28 @@ class Exchange:
     def _ids(self) -> dict[str, str]:
         return headers.ids(self._call.trace_id, self._call.session_id) if self._recorded else {}
 
-    def _end(self, response: aiohttp.ClientResponse) -> None:
+    async def _finish(self, response: aiohttp.ClientResponse, captured: Captured) -> None:
         """The worker's answer is all here."""
         self._limit.reschedule(None)
-        if response.status < 400:
-            self._call.end(Event.FINISH, time.monotonic())
+        call, now = self._call, time.monotonic()
+        call.http_status = response.status
+        if response.status >= 400:
+            said = captured.error or f"{response.status} {response.reason or ''}".rstrip()
+            call.end(Event.FAIL, now, "upstream_status", f"The worker answered: {said}")
+        elif captured.error is not None:
+            call.end(Event.FAIL, now, "upstream_error", f"The worker answered: {captured.error}")
         else:
-            said = f"The worker answered {response.status} {response.reason or ''}".rstrip()
-            self._call.end(Event.FAIL, time.monotonic(), "upstream_status", f"{said}.")
+            call.end(Event.FINISH, now)
+        await self._commit(captured)
 
-    async def _commit(self) -> None:
+    async def _commit(self, captured: Captured) -> None:
         """Records the call, which has ended. Raises Refused when the store can't."""
         call, shared = self._call, self._shared
         if not self._recorded:
             call.on(Event.COMMIT)
             return
         trace = call.trace()
-        if self._answer is not None:
-            self._answer.record(trace)
+        fill(trace, captured)
         shared.metrics.ended(trace)
         try:
             with shared.metrics.commit.time():
@@ -266,6 +280,10 @@ class Exchange:
             raise of_store(error) from error
         call.on(Event.COMMIT)
 
+    def _partial(self) -> Captured:
+        """What had come of the answer when it was cut off."""
+        return self._answer.capture(ended=False) if self._answer is not None else Captured()
+
     async def _refuse(self, refused: Refused) -> web.StreamResponse:
         """Records the call, if that is still to be done, and lets the agent know."""
         if self._call.running:
@@ -273,7 +291,7 @@ class Exchange:
             self._call.http_status = self._agent.status if self._agent else refused.status
             self._call.end(event, time.monotonic(), refused.fault, refused.message)
             try:
-                await self._commit()
+                await self._commit(self._partial())
             except Refused as unrecorded:
                 refused = unrecorded
         if self._agent is None:
@@ -299,6 +317,6 @@ class Exchange:
         else:
             self._call.end(Event.HANG_UP, time.monotonic(), "client_disconnected", "The agent hung up.")
         try:
-            await clean_up(self._commit(), CLEAN_UP_TIMEOUT)
+            await clean_up(self._commit(self._partial()), CLEAN_UP_TIMEOUT)
         except Refused:
             return  # logged, and nobody is left to tell

@@ -34,7 +34,7 @@ class Proxy:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
-        self._shared = Shared(settings, store, Workers(store), Upstream(settings), Metrics())
+        self.shared = Shared(settings, store, Workers(store), Upstream(settings), Metrics())
         self._runner = web.AppRunner(
             self._app(),
             handler_cancellation=True,
@@ -72,7 +72,7 @@ class Proxy:
 
     async def drain(self) -> None:
         """Returns when no call runs any more."""
-        shared = self._shared
+        shared = self.shared
         shared.draining = True
         for site in list(self._runner.sites):
             await site.stop()
@@ -90,7 +90,7 @@ class Proxy:
         if self._ticker is not None:
             self._ticker.cancel()
         await self._runner.cleanup()
-        await self._shared.upstream.close()
+        await self.shared.upstream.close()
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -106,11 +106,11 @@ class Proxy:
             return refusal(refused, {})
         task = asyncio.current_task()
         assert task is not None
-        self._shared.tasks.add(task)
+        self.shared.tasks.add(task)
         try:
-            return await Exchange(self._shared, request, target).run()
+            return await Exchange(self.shared, request, target).run()
         finally:
-            self._shared.tasks.discard(task)
+            self.shared.tasks.discard(task)
 
     async def _health(self, _: web.Request) -> web.Response:
         error = ""
@@ -118,24 +118,24 @@ class Proxy:
             await self._refresh()
         except StoreError as failed:
             error = str(failed)
-        shared = self._shared
+        shared = self.shared
         return _json(*health(shared.workers, len(shared.tasks), draining=shared.draining, store_error=error))
 
     async def _worker_health(self, _: web.Request) -> web.Response:
-        return _json(*worker_health(self._shared.workers))
+        return _json(*worker_health(self.shared.workers))
 
     async def _metrics(self, _: web.Request) -> web.Response:
         self._measure()
         kind = "text/plain; version=0.0.4; charset=utf-8"
-        return web.Response(body=self._shared.metrics.render(), headers={"Content-Type": kind})
+        return web.Response(body=self.shared.metrics.render(), headers={"Content-Type": kind})
 
     async def _refresh(self) -> None:
-        workers = self._shared.workers
+        workers = self.shared.workers
         workers.take(await self._store.read(workers.look))
 
     async def _tick(self) -> None:
         """What must happen though no call comes: hearing of workers that drain, measuring."""
-        loop, shared = asyncio.get_running_loop(), self._shared
+        loop, shared = asyncio.get_running_loop(), self.shared
         while True:
             due = loop.time() + TICK
             await asyncio.sleep(TICK)
@@ -148,7 +148,7 @@ class Proxy:
             self._measure()
 
     def _measure(self) -> None:
-        shared = self._shared
+        shared = self.shared
         shared.metrics.in_flight.set(len(shared.tasks))
         shared.metrics.queued.set(self._store.queued_bytes())
         for row in shared.workers.rows():

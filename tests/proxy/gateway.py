@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import cast
 
 import aiohttp
 
@@ -14,8 +15,11 @@ from rolltrace.v1 import worker_pb2
 from rolltrace_proxy.server import Proxy, serve
 from rolltrace_settings.settings import Settings
 from rolltrace_store.errors import StoreError
-from rolltrace_store.interface import Commit, ReadView, Store
+from rolltrace_store.interface import Commit, ReadView, Store, WriteView
 from tests.proxy.scripted import ScriptedWorker
+
+CHAT: dict[str, object] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+SETTINGS = Settings(port=0, drain_timeout=5.0)
 
 
 @dataclass
@@ -24,11 +28,14 @@ class Gateway:
     store: Store
     http: aiohttp.ClientSession
 
-    def url(self, session_id: str = "s", path: str = "chat/completions") -> str:
-        return f"{self.proxy.url}/sessions/{session_id}/v1/{path}" if session_id else f"{self.proxy.url}/v1/{path}"
+    def url(self, path: str = "chat/completions", session_id: str = "s") -> str:
+        return f"{self.proxy.url}/sessions/{session_id}/v1/{path}"
 
-    def post(self, body: object = None, *, session_id: str = "s", path: str = "chat/completions", **more: object):  # type: ignore[no-untyped-def]
-        return self.http.post(self.url(session_id, path), json=body or {"model": "m", "messages": []}, **more)  # type: ignore[arg-type]
+    def chat(
+        self, session_id: str = "s", **fields: object
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """An agent's call."""
+        return self.http.post(self.url(session_id=session_id), json={**CHAT, **fields})
 
     async def traces(self, session_id: str = "s") -> list[pb.Trace]:
         def work(view: ReadView) -> list[pb.Trace]:
@@ -37,15 +44,16 @@ class Gateway:
         return await self.store.read(work)
 
     async def trace(self, session_id: str = "s") -> pb.Trace:
-        """The session's one trace, as soon as it is there."""
+        """The session's only trace, as soon as it is there."""
+        head = 0
         while not (traces := await self.traces(session_id)):
-            await self.store.wait((await self.store.read(lambda view: view.log_state())).head, 5.0)
+            head = await self.store.wait(head, 10.0)
         assert len(traces) == 1
         return traces[0]
 
 
-class SlowStore:
-    """A store whose commits wait for `gate`, then fail with `error` if there is one."""
+class HeldStore:
+    """A store whose commits of traces wait for `gate`, and then fail if there is an `error`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -63,29 +71,38 @@ class SlowStore:
             raise self.error
         return await self._store.append_trace(trace)
 
+    def as_store(self) -> Store:
+        return cast("Store", self)
 
-def registered(worker: ScriptedWorker | str, worker_id: str = "w-1") -> worker_pb2.Worker:
+
+def row(
+    worker: ScriptedWorker | str,
+    worker_id: str = "w-1",
+    state: worker_pb2.WorkerState.ValueType = worker_pb2.WORKER_STATE_ACTIVE,
+    **fields: str,
+) -> worker_pb2.Worker:
     url = worker if isinstance(worker, str) else worker.url
-    return worker_pb2.Worker(worker_id=worker_id, url=url, state=worker_pb2.WORKER_STATE_ACTIVE)
+    return worker_pb2.Worker(worker_id=worker_id, url=url, state=state, **fields)
 
 
-async def register(store: Store, *workers: worker_pb2.Worker) -> None:
-    for worker in workers:
-        await store.write(lambda view, worker=worker: view.put_worker(worker))
+async def put(store: Store, *rows: worker_pb2.Worker) -> None:
+    def work(view: WriteView) -> None:
+        for worker in rows:
+            view.put_worker(worker)
 
-
-Settled = Callable[..., Settings]
+    await store.write(work)
 
 
 @asynccontextmanager
 async def gateway(
-    store: Store, *workers: ScriptedWorker | worker_pb2.Worker, **settings: object
+    store: Store, *workers: ScriptedWorker | worker_pb2.Worker, settings: Settings = SETTINGS
 ) -> AsyncIterator[Gateway]:
     """Workers are registered as w-1, w-2, ... unless they are rows already."""
-    rows = [
-        registered(w, f"w-{n}") if isinstance(w, ScriptedWorker) else w for n, w in enumerate(workers, 1)
-    ]
-    await register(store, *rows)
-    made = Settings(port=0, drain_timeout=5.0, **settings)  # type: ignore[arg-type]
-    async with aiohttp.ClientSession() as http, serve(made, store) as proxy:
+    numbered = enumerate(workers, 1)
+    await put(store, *[row(w, f"w-{n}") if isinstance(w, ScriptedWorker) else w for n, w in numbered])
+    async with aiohttp.ClientSession() as http, serve(settings, store) as proxy:
         yield Gateway(proxy, store, http)
+
+
+def with_settings(**changes: float | str) -> Settings:
+    return replace(SETTINGS, **changes)  # type: ignore[arg-type]  # names and types are the tests' business
