@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import signal
+import sys
 
 from rolltrace_demo.worker_server import DemoWorker
 
@@ -52,7 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     options = {name: value for name, value in vars(arguments).items() if name != "run"}
-    return asyncio.run(_serve(DemoWorker(**options)))
+    try:
+        return asyncio.run(_serve(DemoWorker(**options)))
+    except OSError as error:
+        place = f"{arguments.host}:{arguments.port}"
+        print(f"cannot listen on {place}: {error.strerror}; try another --port", file=sys.stderr)
+        return 1
 
 
 async def _serve(worker: DemoWorker) -> int:

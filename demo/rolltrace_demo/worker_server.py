@@ -35,6 +35,7 @@ from rolltrace_demo.request_plan import plan_chat, plan_completion
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _MAX_BODY = 256 * 1024 * 1024
+_SHUTDOWN_TIMEOUT = 0.001  # aiohttp takes 0 for "wait without end"
 
 
 @dataclass(slots=True)
@@ -89,10 +90,19 @@ class DemoWorker:
         self._started = int(time.time())
         app = web.Application(client_max_size=_MAX_BODY, middlewares=[self._guard])
         app.add_routes(self._routes())
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=_SHUTDOWN_TIMEOUT,
+        )
         self._runner = runner
-        await runner.setup()
-        await web.TCPSite(runner, self.host, self.port).start()
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, self.host, self.port).start()
+        except BaseException:
+            await self.stop()
+            raise
         self.port = runner.addresses[0][1]
         return self
 
