@@ -1,0 +1,1 @@
+"""What storage and delivery cost, measured on the real parts. `make bench` prints it."""
