@@ -94,7 +94,8 @@ def calls(draw: st.DrawFn, count: int) -> list[pb.Trace]:
     made: list[pb.Trace] = []
     for _ in range(count):
         prompt, request = b"", draw(st.binary(max_size=3)) * 60
-        if made and draw(st.booleans()):
+        goes_on = draw(st.booleans())
+        if made and goes_on:
             base = draw(st.sampled_from(made))
             prompt = context(base, draw(st.integers(0, max(len(base.completions) - 1, 0))))
             request = base.request_json[:-1] + request + base.request_json[-1:]
