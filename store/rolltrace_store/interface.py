@@ -52,7 +52,7 @@ class Record:
     """One stored event. `body` is the serialised message of its kind (event.proto); a Trace is COMPACT."""
 
     sequence: int
-    kind: EventKind
+    kind: EventKind.ValueType
     body: bytes
 
 
