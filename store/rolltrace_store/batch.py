@@ -27,7 +27,8 @@ from rolltrace_store.errors import StoreError, StoreFullError
 from rolltrace_store.expansion import Expander
 from rolltrace_store.history import Encoded, Histories, Recent
 from rolltrace_store.interface import Commit, WriteView
-from rolltrace_store.views import LmdbReadView, LmdbWriteView
+from rolltrace_store.read_view import LmdbReadView
+from rolltrace_store.write_view import LmdbWriteView
 
 T = TypeVar("T")
 

@@ -16,17 +16,13 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import lmdb
 
 from rolltrace_store.errors import ForeignEnvironmentError, StoreError
 from rolltrace_store.interface import Durability
-from rolltrace_store.rows import MutableRows, Rows
+from rolltrace_store.rows import Database, MutableRows, Rows
 from rolltrace_store.schema import FORMAT_VERSION, TABLES, meta
-
-if TYPE_CHECKING:
-    from rolltrace_store.rows import Database
 
 LMDB_MAJOR = 0
 MAX_READERS = 512

@@ -20,7 +20,7 @@ from rolltrace_store.expansion import Expander
 from rolltrace_store.interface import Commit, Durability, ProxyReport, ReadView, WriteView
 from rolltrace_store.names import check_session_id, check_trace_id
 from rolltrace_store.presence import Presence, live_proxies
-from rolltrace_store.views import LmdbReadView
+from rolltrace_store.read_view import LmdbReadView
 from rolltrace_store.writer import Writer
 
 T = TypeVar("T")

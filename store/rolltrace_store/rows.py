@@ -7,7 +7,7 @@ written (not a UUID, not UTF-8, too long) names no row: asking for it is no erro
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import lmdb
 
@@ -15,7 +15,9 @@ from rolltrace_store.errors import CorruptError
 from rolltrace_store.schema.codec import UNREADABLE, Codec, Table
 
 if TYPE_CHECKING:
-    from lmdb import _Database as Database  # pyright: ignore[reportPrivateUsage]  # it has no public name
+    from lmdb import _Database  # pyright: ignore[reportPrivateUsage]  # it has no public name
+
+Database: TypeAlias = "_Database"
 
 K = TypeVar("K")
 V = TypeVar("V")

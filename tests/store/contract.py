@@ -6,6 +6,8 @@ It asks only through the interface, so that it can run on any engine.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -50,6 +52,14 @@ async def events(store: Store, after: int = 0) -> list[Record]:
     return await store.read(lambda view: list(view.events(after)))
 
 
+def ids_after(view: ReadView, after: str) -> list[str]:
+    return [session.session_id for session in view.sessions(after)]
+
+
+def remembered(view: ReadView, request: Request) -> bytes | None:
+    return view.remembered(request)
+
+
 class SessionContract:
     async def test_a_session_is_created_open_with_its_time(self, store: Store) -> None:
         made = await store.write(lambda view: view.create_session(Session(session_id="a/b:0", group_id="g")))
@@ -89,7 +99,7 @@ class SessionContract:
         listed = await store.read(lambda view: [session.session_id for session in view.sessions()])
         assert listed == sorted(names, key=str.encode)
         for place, name in enumerate(listed):
-            rest = await store.read(lambda view, after=name: [s.session_id for s in view.sessions(after)])
+            rest = await store.read(partial(ids_after, after=name))
             assert rest == listed[place + 1 :]
 
     async def test_admission_brings_a_session_into_being(self, store: Store) -> None:
@@ -256,7 +266,7 @@ class WriteContract:
         assert await store.read(lambda view: view.remembered(Request("r-2", "CreateSession", b""))) is None
         for other in (Request("r-1", "CreateSession", b"other"), Request("r-1", "DeleteSession", b"digest")):
             with pytest.raises(RequestReusedError):
-                await store.read(lambda view, request=other: view.remembered(request))
+                await store.read(partial(remembered, request=other))
 
     async def test_a_request_without_an_id_is_not_remembered(self, store: Store) -> None:
         request = Request("", "CreateSession", b"")
@@ -278,11 +288,12 @@ class WorkerContract:
 
     async def test_every_change_has_a_revision(self, store: Store) -> None:
         seen = [await store.read(lambda view: view.workers_revision())]
-        for work in (
+        changes: list[Callable[[WriteView], None]] = [
             lambda view: view.put_worker(Worker(worker_id="a")),
             lambda view: view.put_worker(Worker(worker_id="a", weight=2)),
             lambda view: view.remove_worker("a"),
-        ):
+        ]
+        for work in changes:
             await store.write(work)
             seen.append(await store.read(lambda view: view.workers_revision()))
         assert len(set(seen)) == 4

@@ -18,6 +18,20 @@ from rolltrace_store.schema.session_trace import SESSION_TRACES
 from rolltrace_store.schema.trace_id import TRACE_IDS
 from rolltrace_store.schema.worker import WORKERS
 
+__all__ = [
+    "COUNTERS",
+    "FORMAT_VERSION",
+    "LOG",
+    "NUMBERS",
+    "REQUESTS",
+    "REQUEST_TIMES",
+    "SESSIONS",
+    "SESSION_TRACES",
+    "TABLES",
+    "TRACE_IDS",
+    "WORKERS",
+]
+
 FORMAT_VERSION = 1
 
 TABLES: tuple[Table[Any, Any], ...] = (
