@@ -1,0 +1,176 @@
+"""`rolltrace up`: one control service and N proxies, started, watched and stopped together.
+
+What can be known to be wrong before anything starts is said first, in one line: a setting (status 2), a
+port that is taken, a missing extra (status 1). The children get their settings by environment variables,
+so that they see exactly what was resolved here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from errno import EADDRINUSE
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from rolltrace_settings.console import configure_logging
+from rolltrace_settings.load import load, to_environment
+from rolltrace_settings.settings import Settings
+
+from ..probes import control_is_healthy, proxy_is_healthy
+from ..supervisor import Child, Supervisor
+
+SERVER_MODULES = ("aiohttp", "grpc_health", "grpc_reflection", "lmdb", "msgspec", "uvloop", "zstandard")
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
+GRACE = 5.0
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class CannotStart(Exception):
+    """Nothing was started. `str()` is one line that names cause and remedy."""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]  # argparse has no public name for it
+    """Add `up`. Its arguments go to the settings as they are, which know them and their help."""
+    parser = subparsers.add_parser(
+        "up", help="start the pair and keep it running", add_help=False, prefix_chars="\0"
+    )
+    parser.add_argument("settings", nargs="*")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The command, from parsed arguments to the exit status."""
+    given: list[str] = arguments.settings
+    return up(given)
+
+
+def up(argv: Sequence[str]) -> int:
+    """Run until a signal comes; the exit status."""
+    return keep_up(load(argv, service="up"))
+
+
+def keep_up(settings: Settings, companions: Sequence[Child] = ()) -> int:
+    """The same with settings that are loaded already, and with more children."""
+    configure_logging(settings.log_level)
+    try:
+        require_services()
+        settings = with_free_ports(settings)
+    except CannotStart as error:
+        print(f"rolltrace up: {error}", file=sys.stderr)
+        return 1
+    metrics = tempfile.mkdtemp(prefix="rolltrace-metrics-") if settings.proxies > 1 else None
+    try:
+        return asyncio.run(_supervise(settings, metrics, companions))
+    finally:
+        if metrics:
+            shutil.rmtree(metrics, ignore_errors=True)
+
+
+async def _supervise(settings: Settings, metrics: str | None, companions: Sequence[Child]) -> int:
+    pair = children(settings, os.environ, metrics)
+    supervisor = Supervisor([*companions, *pair], settings.drain_timeout + GRACE)
+    return await supervisor.run(lambda: print(summary(settings), flush=True))
+
+
+def require_services() -> None:
+    """CannotStart when the [server] extra is not installed. Nothing is imported."""
+    missing = [name for name in SERVER_MODULES if find_spec(name) is None]
+    if missing:
+        raise CannotStart(
+            f"the services are not installed (no {', '.join(missing)}): pip install 'rolltrace[server]'"
+        )
+
+
+def with_free_ports(settings: Settings) -> Settings:
+    """The settings with port 0 replaced by a free one; CannotStart when a port is taken."""
+    port = free_port(settings.host, settings.port, "port")
+    return replace(
+        settings,
+        port=port,
+        control_port=free_port(settings.control_host, settings.control_port, "control-port"),
+    )
+
+
+def free_port(host: str, port: int, flag: str) -> int:
+    """`port`, or a free one for 0, which nobody listened on just now."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return int(probe.getsockname()[1])
+    except PermissionError:
+        raise CannotStart(f"port {port} needs more rights; choose another with --{flag}") from None
+    except socket.gaierror as error:
+        raise CannotStart(f"{host}: {error.strerror}") from None
+    except OSError as error:
+        if error.errno != EADDRINUSE:
+            raise CannotStart(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        raise CannotStart(
+            f"{host}:{port} is taken; stop what listens there, or choose another port with --{flag}"
+        ) from None
+
+
+def children(settings: Settings, environ: Mapping[str, str], metrics: str | None) -> list[Child]:
+    """The processes to keep running: proxies are stopped first."""
+    inherited = {key: value for key, value in environ.items() if not key.startswith("ROLLTRACE_")}
+    environment = {**inherited, **to_environment(settings)}
+    if metrics:
+        environment[METRICS_VARIABLE] = metrics
+    host = LOOPBACK.get(settings.host, settings.host)
+    control_host = LOOPBACK.get(settings.control_host, settings.control_host)
+    control = Child(
+        "control",
+        "rolltrace_control",
+        environment,
+        1,
+        partial(control_is_healthy, control_host, settings.control_port),
+    )
+    proxies = [
+        Child(
+            "proxy" if settings.proxies == 1 else f"proxy {number}",
+            "rolltrace_proxy",
+            environment,
+            0,
+            partial(proxy_is_healthy, host, settings.port),
+            ended=partial(forget_gauges, metrics),
+        )
+        for number in range(1, settings.proxies + 1)
+    ]
+    return [control, *proxies]
+
+
+def forget_gauges(metrics: str | None, pid: int) -> None:
+    """Drop what a dead process had in flight from the sums; its counters stay."""
+    for file in Path(metrics).glob(f"gauge_live*_{pid}.db") if metrics else ():
+        file.unlink(missing_ok=True)
+
+
+def summary(settings: Settings) -> str:
+    """What a person needs to know once all is up."""
+    base = settings.public_url or f"http://{settings.host}:{settings.port}"
+    workers = [worker.url + worker.api_path for worker in settings.workers]
+    processes = "1 proxy" if settings.proxies == 1 else f"{settings.proxies} proxies"
+    rows = [
+        ("agents", f"base_url = {base}/sessions/SESSION_ID/v1"),
+        ("trainers", f"{settings.control_host}:{settings.control_port} (gRPC, rolltrace.v1)"),
+        *[("workers" if index == 0 else "", url) for index, url in enumerate(workers)],
+        *([] if workers else [("workers", "those registered before; add one: rolltrace workers add URL")]),
+        ("data", f"{Path(settings.db_path).resolve()} (durability: {settings.durability})"),
+        ("metrics", f"http://{settings.host}:{settings.port}/metrics"),
+    ]
+    lines = [f"  {label:<9} {text}" for label, text in rows]
+    heading = f"rolltrace {version('rolltrace')} is up: 1 control service, {processes}"
+    return "\n".join([heading, "", *lines, "", "Ctrl-C drains and stops."])

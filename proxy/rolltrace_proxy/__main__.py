@@ -1,0 +1,52 @@
+"""`rolltrace-proxy`: one proxy process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+
+import uvloop
+
+from rolltrace_proxy.server import serve
+from rolltrace_settings.load import load
+from rolltrace_settings.settings import Settings
+from rolltrace_store import open_store
+
+log = logging.getLogger("rolltrace_proxy")
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds a thread waits for the interpreter. The usual 5 ms make a commit in a thread take 10 to 15."""
+
+
+async def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then drains."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    store = await open_store(settings)
+    try:
+        async with serve(settings, store) as proxy:
+            gc.collect()
+            gc.freeze()
+            log.info("proxy ready on %s, recording to %s", proxy.url, settings.db_path)
+            await stop.wait()
+            log.info("proxy draining: waiting up to %g s for calls that run", settings.drain_timeout)
+    finally:
+        await store.close()
+
+
+def main() -> None:
+    settings = load(sys.argv[1:], service="proxy")
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.set_threshold(10_000, 20, 50)
+    uvloop.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()

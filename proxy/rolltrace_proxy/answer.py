@@ -1,0 +1,95 @@
+"""How an answer is read on its way to the agent: whole, as a stream of events, or not at all.
+
+Decided by what the worker's header says. Only an answer in one piece of known kind is waited for; all
+else goes on piece by piece, so that nothing loses its timing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_proxy import headers
+from rolltrace_proxy.capture import Captured
+from rolltrace_proxy.rewrite import Rewrite
+from rolltrace_proxy.stream_answer import StreamAnswer
+from rolltrace_proxy.whole_answer import read_whole_answer
+
+
+class Answer(Protocol):
+    """A worker's answer: fed as it comes, captured at its end, closed once the call is recorded."""
+
+    def feed(self, data: bytes) -> bytes:
+        """What can go to the agent now."""
+        ...
+
+    def capture(self, *, ended: bool = True) -> Captured: ...
+
+    def close(self) -> bytes:
+        """What was held back."""
+        ...
+
+
+class WholeAnswer:
+    """Holds all of it back."""
+
+    def __init__(self, rewrite: Rewrite, status: int) -> None:
+        self._rewrite = rewrite
+        self._status = status
+        self._pieces: list[bytes] = []
+        self._body = b""
+
+    def feed(self, data: bytes) -> bytes:
+        self._pieces.append(data)
+        return b""
+
+    def capture(self, *, ended: bool = True) -> Captured:
+        if not ended:
+            return Captured()
+        self._body, captured = read_whole_answer(self._rewrite, self._status, b"".join(self._pieces))
+        return captured
+
+    def close(self) -> bytes:
+        return self._body
+
+
+class Untouched:
+    """Goes on as it comes, and leaves its gaps."""
+
+    def __init__(self, *gaps: pb.CaptureGap) -> None:
+        self._gaps = list(gaps)
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+    def capture(self, *, ended: bool = True) -> Captured:
+        return Captured(gaps=self._gaps)
+
+    def close(self) -> bytes:
+        return b""
+
+
+def answer_for(rewrite: Rewrite, status: int, fields: Mapping[str, str]) -> Answer:
+    """How to read a recorded answer with this status and header."""
+    if headers.compressed(fields.items()):
+        why = "the worker compressed its answer, though asked not to"
+        return Untouched(pb.CaptureGap(kind=pb.CAPTURE_GAP_KIND_UNREADABLE, message=why))
+    kind = fields.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind == "text/event-stream":
+        return StreamAnswer(rewrite)
+    if kind == "application/json" or kind.endswith("+json") or rewrite.captures or status >= 400:
+        return WholeAnswer(rewrite, status)
+    why = f"an answer of type {kind or 'unknown'!r} is not kept"
+    return Untouched(pb.CaptureGap(kind=pb.CAPTURE_GAP_KIND_ENDPOINT, message=why))
+
+
+def fill(trace: pb.Trace, captured: Captured) -> None:
+    """Puts what was captured into the trace."""
+    trace.prompt_token_ids = captured.prompt_token_ids
+    trace.completions.extend(captured.completions)
+    trace.response_json = captured.response_json
+    trace.capture_gaps.extend(captured.gaps)
+    if captured.usage is not None:
+        trace.usage.CopyFrom(captured.usage)
+    trace.model = trace.model or captured.model

@@ -1,0 +1,191 @@
+"""The life of a call: one transition table, and the facts that are gathered on the way.
+
+Rules. Everything that may happen to a call is an event of the table, and nothing else changes its state; an
+event that the table does not know in a state is a mistake of the proxy and raises. Every way ends with
+exactly one status. No I/O and no clock: times are given. `docs/call.md` is drawn from the table
+(`python -m rolltrace_proxy.call`).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from rolltrace.v1 import trace_pb2 as pb
+
+
+class State(enum.StrEnum):
+    ADMITTED = "admitted"
+    """The request was read."""
+    DISPATCHED = "dispatched"
+    """It was sent to a worker, whose answer has not begun."""
+    STREAMING = "streaming"
+    """The answer has begun."""
+    CAPTURED = "captured"
+    """The end is known, and the trace made."""
+    COMMITTED = "committed"
+    """The trace is durable: the agent may see the end."""
+    CLOSED = "closed"
+
+
+class Event(enum.StrEnum):
+    DISPATCH = "dispatch"
+    """To the first worker, or to the next when no connection could be made."""
+    ANSWER = "answer"
+    """The header of the worker's answer came."""
+    FINISH = "finish"
+    """The worker's answer ended as it should."""
+    FAIL = "fail"
+    """The worker answered with an error, broke off, stayed silent too long or could not be reached."""
+    REFUSE = "refuse"
+    """The gateway itself will not serve the call."""
+    HANG_UP = "hang up"
+    """The agent went away."""
+    INTERRUPT = "interrupt"
+    """The proxy goes away."""
+    COMMIT = "commit"
+    """The store holds the trace."""
+    LOSE = "lose"
+    """The store could not keep the trace; the agent does not see a clean end."""
+    CLOSE = "close"
+    """The agent has its end, or will never have it."""
+
+
+_ENDS = {
+    Event.REFUSE: State.CAPTURED,
+    Event.HANG_UP: State.CAPTURED,
+    Event.INTERRUPT: State.CAPTURED,
+}
+TABLE: dict[State, dict[Event, State]] = {
+    State.ADMITTED: {Event.DISPATCH: State.DISPATCHED, **_ENDS},
+    State.DISPATCHED: {
+        Event.DISPATCH: State.DISPATCHED,
+        Event.ANSWER: State.STREAMING,
+        Event.FAIL: State.CAPTURED,
+        **_ENDS,
+    },
+    State.STREAMING: {Event.FINISH: State.CAPTURED, Event.FAIL: State.CAPTURED, **_ENDS},
+    State.CAPTURED: {Event.COMMIT: State.COMMITTED, Event.LOSE: State.CLOSED},
+    State.COMMITTED: {Event.CLOSE: State.CLOSED},
+    State.CLOSED: {},
+}
+STATUS: dict[Event, pb.CallStatus.ValueType] = {
+    Event.FINISH: pb.CALL_STATUS_COMPLETED,
+    Event.FAIL: pb.CALL_STATUS_UPSTREAM_ERROR,
+    Event.REFUSE: pb.CALL_STATUS_REFUSED,
+    Event.HANG_UP: pb.CALL_STATUS_CLIENT_CANCELLED,
+    Event.INTERRUPT: pb.CALL_STATUS_INTERRUPTED,
+}
+RUNNING = frozenset({State.ADMITTED, State.DISPATCHED, State.STREAMING})
+
+
+class TransitionError(RuntimeError):
+    """An event that the table does not know in this state."""
+
+
+@dataclass(slots=True)
+class Call:
+    """The facts of one call. `admit_ns` is in nanoseconds since the epoch; all other times are in seconds
+    on one monotonic clock."""
+
+    trace_id: str
+    session_id: str
+    endpoint: str
+    admit_ns: int
+    admitted: float
+    state: State = State.ADMITTED
+    status: pb.CallStatus.ValueType = pb.CALL_STATUS_UNSPECIFIED
+    model: str = ""
+    streamed: bool = False
+    request: bytes = b""
+    labels: dict[str, str] = field(default_factory=dict[str, str])
+    worker_id: str = ""
+    attempts: int = 0
+    http_status: int = 0
+    error_code: str = ""
+    error_message: str = ""
+    first_byte: float | None = None
+    ended: float = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self.state in RUNNING
+
+    def on(self, event: Event) -> None:
+        after = TABLE[self.state].get(event)
+        if after is None:
+            raise TransitionError(f"{event} in state {self.state}")
+        self.state = after
+
+    def dispatch(self, worker_id: str) -> None:
+        self.on(Event.DISPATCH)
+        self.worker_id = worker_id
+        self.attempts += 1
+
+    def answer(self, http_status: int) -> None:
+        self.on(Event.ANSWER)
+        self.http_status = http_status
+
+    def end(self, event: Event, now: float, code: str = "", message: str = "") -> None:
+        """Ends the call by an event of STATUS; all but FINISH say why."""
+        self.on(event)
+        self.status, self.ended = STATUS[event], now
+        self.error_code, self.error_message = code, message
+
+    def trace(self) -> pb.Trace:
+        """The trace but for what was captured of the answer; the call MUST have ended."""
+        trace = pb.Trace(
+            trace_id=self.trace_id,
+            session_id=self.session_id,
+            model=self.model,
+            worker_id=self.worker_id,
+            endpoint=self.endpoint,
+            streamed=self.streamed,
+            status=self.status,
+            http_status=self.http_status,
+            request_json=self.request,
+            labels=self.labels,
+            attempt_count=self.attempts,
+        )
+        trace.admit_time.FromNanoseconds(self.admit_ns)
+        trace.latency.FromNanoseconds(int((self.ended - self.admitted) * 1e9))
+        if self.first_byte is not None:
+            trace.time_to_first_token.FromNanoseconds(int((self.first_byte - self.admitted) * 1e9))
+        if self.status != pb.CALL_STATUS_COMPLETED:
+            trace.error.code, trace.error.message = self.error_code, self.error_message
+        return trace
+
+
+def diagram() -> str:
+    """The table as a page with a mermaid diagram."""
+    arrows: dict[tuple[State, State], list[str]] = {}
+    for state, row in TABLE.items():
+        for event, after in row.items():
+            arrows.setdefault((state, after), []).append(event.value)
+    lines = [f"    {a} --> {b}: {', '.join(events)}" for (a, b), events in arrows.items()]
+    ends = [f"| {event} | `{pb.CallStatus.Name(status)}` |" for event, status in STATUS.items()]
+    return "\n".join(
+        [
+            "# The life of a call",
+            "",
+            "Drawn from the table in its module: `python -m rolltrace_proxy.call > docs/call.md`.",
+            "",
+            "```mermaid",
+            "stateDiagram-v2",
+            f"    [*] --> {State.ADMITTED}",
+            *lines,
+            f"    {State.CLOSED} --> [*]",
+            "```",
+            "",
+            "The event that leads to `captured` gives the trace its status:",
+            "",
+            "| event | status |",
+            "|---|---|",
+            *ends,
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    print(diagram(), end="")

@@ -1,0 +1,207 @@
+"""What an answer says, read for the trace: from one whole answer or from all chunks of a stream.
+
+Rules. Every member is read by itself, so that one of a wrong type costs only itself. Nothing here raises
+for what a worker may send: what is not there, or not as it should be, becomes a named gap. A call that
+broke off or was answered with an error has a status that says so: then only what was seen is judged, not
+what never came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
+
+from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_proxy import gaps
+from rolltrace_proxy.gaps import Gaps
+from rolltrace_proxy.raw_json import ANYTHING, OBJECT, STRING, Object, given, read, read_member
+from rolltrace_proxy.rewrite import Rewrite
+from rolltrace_proxy.tokens import PROMPT_KEY, Tokens, pack_ids, read_ids
+
+# vLLM's (FinishReason), and those of the OpenAI API.
+FINISH_REASONS = frozenset(
+    {"stop", "length", "tool_calls", "abort", "repetition", "content_filter", "function_call"}
+)
+_MAX_INDEX = 2**32 - 1
+
+
+@dataclass(slots=True)
+class Captured:
+    """What a trace takes from the answer, in the forms of rolltrace.v1.Trace."""
+
+    prompt_token_ids: bytes = b""
+    completions: list[pb.Completion] = field(default_factory=list[pb.Completion])
+    response_json: bytes = b""
+    usage: pb.Usage | None = None
+    gaps: list[pb.CaptureGap] = field(default_factory=list[pb.CaptureGap])
+    # As the worker reports it; empty when it does not.
+    model: str = ""
+    # What the worker said went wrong; None when it said nothing of the kind.
+    error: str | None = None
+
+
+class _PromptDetails(Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(Struct):
+    prompt_tokens: int
+    completion_tokens: int = 0
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+_USAGE: Decoder[_Usage] = Decoder(_Usage)
+_INDEX: Decoder[int] = Decoder(int)
+
+
+class Reader:
+    """Gathers prompt, tokens, finish reasons and usage; the answer's text is its callers' business."""
+
+    def __init__(self, rewrite: Rewrite) -> None:
+        self.gaps = Gaps()
+        self.error: str | None = None
+        self.model = ""
+        self._rewrite = rewrite
+        self._prompt: list[int] | None = None
+        self._prompt_bytes = b""
+        self._tokens: dict[int, Tokens] = {}
+        self._finish_reasons: dict[int, str] = {}
+        self._usage: _Usage | None = None
+        self._usage_is_whole = False
+        self._prompts_differ = False
+
+    def read_top(self, top: Object, *, choice_count: int) -> None:
+        """The members beside choices. Usage in a chunk with a choice covers that choice alone."""
+        if not self.model:
+            self.model = read_member(STRING, top, "model") or ""
+        self._read_prompt(given(top, PROMPT_KEY), None)
+        usage = read_member(_USAGE, top, "usage")
+        if usage is not None:
+            self._usage = usage
+            self._usage_is_whole = choice_count == 0 or not self._rewrite.streamed
+
+    def read_choice(self, place: int, choice: Object, *, speaks: bool) -> int:
+        """One choice of an answer or chunk; speaks: it holds text. Returns its index."""
+        index = self._index(place, choice)
+        self._read_prompt(given(choice, PROMPT_KEY), index)
+        tokens = self._tokens.get(index)
+        if tokens is None:
+            tokens = self._tokens[index] = Tokens(index, self.gaps)
+        echoed = len(self._prompt or ()) if self._rewrite.echoes and not tokens.count else 0
+        tokens.add(choice, speaks=speaks, echoed=echoed)
+        reason = given(choice, "finish_reason")
+        if reason is not None:
+            self._finish_reasons[index] = self._finish_reason(reason, index)
+        return index
+
+    @property
+    def indexes(self) -> list[int]:
+        """Of the choices read so far."""
+        return list(self._tokens)
+
+    def _index(self, place: int, choice: Object) -> int:
+        value = choice.get("index")
+        index = place if value is None else read(_INDEX, value)
+        if index is None or not 0 <= index <= _MAX_INDEX:
+            self.gaps.note(gaps.UNREADABLE, f"a choice's index is {gaps.quote(bytes(value or b''))}")
+            return place
+        return index
+
+    def _read_prompt(self, value: Raw | None, index: int | None) -> None:
+        if value is None:
+            return
+        if self._prompt is not None and bytes(value) == self._prompt_bytes:
+            return
+        ids = read_ids(value)
+        if ids is None:
+            said = f"not a list of 32-bit ids: {gaps.quote(bytes(value))}"
+            self.gaps.note(gaps.PROMPT_TOKEN_IDS, said)
+        elif self._prompt is None:
+            self._prompt, self._prompt_bytes = ids, bytes(value)
+        elif ids != self._prompt:
+            self._prompts_differ = True
+            self.gaps.note(gaps.MISMATCH, "its prompt is not the trace's: the call had several", index)
+
+    def _finish_reason(self, value: Raw, index: int) -> str:
+        reason = read(STRING, value)
+        if reason not in FINISH_REASONS:
+            self.gaps.note(gaps.FINISH_REASON, f"not known: {gaps.quote(bytes(value))}", index)
+        return reason or ""
+
+    def finish(self, messages: dict[int, bytes], response_json: bytes, *, ended: bool) -> Captured:
+        """messages: message_json by index. ended: the answer came to its end."""
+        ended = ended and self.error is None
+        if ended and not self._tokens:
+            self.gaps.note(gaps.UNREADABLE, "the answer has no choices")
+        completions = [self._completion(index, messages, ended=ended) for index in sorted(self._tokens)]
+        if self._prompt is None and completions:
+            why = f"; not asked for: {self._rewrite.unasked}" if self._rewrite.unasked else ""
+            self.gaps.note(gaps.PROMPT_TOKEN_IDS, f"the worker gave no prompt ids{why}")
+        usage = self._usage if self._usage_is_whole or len(completions) == 1 else None
+        if ended and completions and usage is not None:
+            self._compare(usage)
+        return Captured(
+            prompt_token_ids=pack_ids(self._prompt or []),
+            completions=completions,
+            response_json=response_json,
+            usage=None if usage is None else _usage_message(usage),
+            gaps=self.gaps.messages(),
+            model=self.model,
+            error=self.error,
+        )
+
+    def _completion(self, index: int, messages: dict[int, bytes], *, ended: bool) -> pb.Completion:
+        if ended and index not in self._finish_reasons:
+            self.gaps.note(gaps.FINISH_REASON, "the worker gave none", index)
+        ids, logprobs = self._tokens[index].finish(unasked=self._rewrite.unasked, ended=ended)
+        return pb.Completion(
+            index=index,
+            token_ids=ids,
+            logprobs=logprobs,
+            finish_reason=self._finish_reasons.get(index, ""),
+            message_json=messages.get(index, b""),
+        )
+
+    def _compare(self, usage: _Usage) -> None:
+        """Against the ids, where all of them are there."""
+        if self.gaps.has(gaps.TOKEN_IDS, gaps.PROMPT_TOKEN_IDS):
+            return
+        sampled = sum(tokens.count for tokens in self._tokens.values())
+        if sampled != usage.completion_tokens:
+            said = f"{sampled} sampled ids, but usage counts {usage.completion_tokens}"
+            self.gaps.note(gaps.MISMATCH, said)
+        prompt = len(self._prompt or ())
+        if prompt != usage.prompt_tokens and not self._prompts_differ:
+            self.gaps.note(gaps.MISMATCH, f"{prompt} prompt ids, but usage counts {usage.prompt_tokens}")
+
+
+def _usage_message(usage: _Usage) -> pb.Usage | None:
+    details = usage.prompt_tokens_details
+    try:
+        return pb.Usage(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_prompt_tokens=None if details is None else details.cached_tokens,
+        )
+    except ValueError:  # below 0 or beyond 64 bits
+        return None
+
+
+def error_message(top: Object) -> str | None:
+    """What an error answer says: {"error": {"message": ...}}, {"error": ...}, {"detail": ...}; else None."""
+    error = given(top, "error") or given(top, "detail")
+    if error is None:
+        return None
+    fields = read(OBJECT, error)
+    said = read(ANYTHING, error) if fields is None else read_member(ANYTHING, fields, "message")
+    return said if isinstance(said, str) and said else bytes(error).decode("utf-8", "replace")
+
+
+def strip(fields: Object, added: tuple[str, ...]) -> bool:
+    """Sets to null what Rolltrace asked for, as vLLM has it when not asked; tells whether anything was."""
+    present = [key for key in added if given(fields, key) is not None]
+    for key in present:
+        fields[key] = Raw(b"null")
+    return bool(present)

@@ -1,0 +1,99 @@
+"""What the proxy counts, for Prometheus.
+
+Rule: labels are few and bounded; an endpoint that is not well known counts as "other". With several proxies
+PROMETHEUS_MULTIPROC_DIR is set, and any of them answers for all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from google.protobuf.duration_pb2 import Duration
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from rolltrace.v1 import trace_pb2 as pb
+
+MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
+_KNOWN = frozenset({"chat/completions", "completions", "responses", "messages", "embeddings", "models"})
+_CALL_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+_COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
+
+
+def endpoint_label(endpoint: str) -> str:
+    return endpoint if endpoint in _KNOWN else "other"
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self._registry = r = CollectorRegistry()
+        self.calls = Counter(
+            "rolltrace_calls", "Recorded calls that ended.", ["endpoint", "status", "http_status"], registry=r
+        )
+        self.passed = Counter("rolltrace_passed", "Requests forwarded without a record.", registry=r)
+        self.latency = Histogram(
+            "rolltrace_call_seconds",
+            "From admission to the end of the worker's answer.",
+            ["endpoint"],
+            registry=r,
+            buckets=_CALL_SECONDS,
+        )
+        self.first_byte = Histogram(
+            "rolltrace_time_to_first_token_seconds",
+            "From admission to the first byte of the worker's body.",
+            ["endpoint"],
+            registry=r,
+            buckets=_CALL_SECONDS,
+        )
+        self.commit = Histogram(
+            "rolltrace_commit_seconds",
+            "Waiting for a trace to be durable.",
+            registry=r,
+            buckets=_COMMIT_SECONDS,
+        )
+        self.lost = Counter("rolltrace_lost_traces", "Calls that the store could not record.", registry=r)
+        self.gaps = Counter("rolltrace_capture_gaps", "Gaps in recorded calls.", ["kind"], registry=r)
+        self.in_flight = _gauge("rolltrace_calls_in_flight", "Calls that run now.", r)
+        self.queued = _gauge("rolltrace_store_queued_bytes", "Bytes that wait to be committed.", r)
+        self.lag = Histogram(
+            "rolltrace_event_loop_lag_seconds",
+            "How late the event loop runs.",
+            registry=r,
+            buckets=_COMMIT_SECONDS,
+        )
+        self.worker_up = Gauge(
+            "rolltrace_worker_up",
+            "Whether a worker seems alive.",
+            ["worker_id"],
+            registry=r,
+            multiprocess_mode="livemin",
+        )
+        self.worker_in_flight = _gauge("rolltrace_worker_calls_in_flight", "By worker.", r, ("worker_id",))
+
+    def ended(self, trace: pb.Trace) -> None:
+        """Counts a recorded call."""
+        endpoint = endpoint_label(trace.endpoint)
+        status = pb.CallStatus.Name(trace.status).removeprefix("CALL_STATUS_").lower()
+        self.calls.labels(endpoint, status, str(trace.http_status)).inc()
+        self.latency.labels(endpoint).observe(_seconds(trace.latency))
+        if trace.HasField("time_to_first_token"):
+            self.first_byte.labels(endpoint).observe(_seconds(trace.time_to_first_token))
+        for gap in trace.capture_gaps:
+            kind = pb.CaptureGapKind.Name(gap.kind).removeprefix("CAPTURE_GAP_KIND_").lower()
+            self.gaps.labels(kind).inc()
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        if not os.environ.get(MULTIPROC_DIR):
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # untyped there
+        return generate_latest(registry)
+
+
+def _gauge(name: str, text: str, registry: CollectorRegistry, labels: Sequence[str] = ()) -> Gauge:
+    return Gauge(name, text, labels, registry=registry, multiprocess_mode="livesum")
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.ToNanoseconds() / 1e9

@@ -1,0 +1,113 @@
+"""Where a request goes: the agent's path, taken apart.
+
+Rules. The session id is percent-decoded once; the path after "/v1" and the query are passed on as they
+came. A path never leaves the worker's api_path: a "." or ".." segment is refused, however it is spelled.
+No I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote_to_bytes
+
+from rolltrace_proxy.errors import Fault, Refused
+
+MAX_SESSION_ID = 400
+_SESSIONS = "/sessions/"
+_AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ASCII = "".join(map(chr, range(0x21, 0x7F)))
+_SEPARATOR = re.compile(r"[/\\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A data-plane request. `session_id` is empty for one without a session.
+
+    `tail` is the raw path after "/v1" (empty or beginning with a slash), `query` the raw query with its
+    question mark, or empty. `endpoint` is what a trace records, e.g. "chat/completions".
+    """
+
+    session_id: str
+    tail: str
+    query: str
+    endpoint: str
+
+
+def parse(raw: str) -> Target | None:
+    """Takes a request target apart as it came (RFC 9112, 3.2: origin or absolute form).
+
+    None when it is not of the data plane. Raises Refused (400) for an id or a path that is not allowed.
+    """
+    authority = _AUTHORITY.match(raw)
+    path, mark, query = raw[authority.end() if authority else 0 :].partition("#")[0].partition("?")
+    if path.startswith(_SESSIONS):
+        found = _split_session(path[len(_SESSIONS) :])
+        if found is None:
+            return None
+        session_id, tail = _session_id(found[0]), found[1]
+    elif path == "/v1" or path.startswith("/v1/"):
+        session_id, tail = "", path[3:]
+    else:
+        return None
+    return Target(session_id, _ascii(tail), _ascii(mark + query), _endpoint(tail))
+
+
+def worker_url(url: str, api_path: str, target: Target) -> str:
+    """The worker's URL for this request: `api_path` ("/v1" when empty) stands for the agent's "/v1"."""
+    return f"{url}{(api_path or '/v1').rstrip('/')}{target.tail}{target.query}"
+
+
+def _split_session(rest: str) -> tuple[str, str] | None:
+    """The raw id and the raw path after the first "/v1"."""
+    raw_id, found, tail = rest.partition("/v1/")
+    if found:
+        return raw_id, "/" + tail
+    return (rest[:-3], "") if rest.endswith("/v1") else None
+
+
+def _session_id(raw: str) -> str:
+    session_id = _decode(raw, "session id")
+    problem = session_id_problem(session_id)
+    if problem:
+        raise Refused(Fault.INVALID_SESSION_ID, f"The session id in the URL {problem}.")
+    return session_id
+
+
+def session_id_problem(session_id: str) -> str:
+    """What forbids this id (session.proto has the rules), or nothing."""
+    if not session_id:
+        return "is empty"
+    if len(session_id.encode()) > MAX_SESSION_ID:
+        return f"has more than {MAX_SESSION_ID} bytes"
+    if _CONTROL.search(session_id):
+        return "holds a control character"
+    if any(segment in ("", ".", "..") for segment in session_id.split("/")):
+        return 'has an empty, "." or ".." segment, or begins or ends with a slash'
+    if "/v1/" in session_id + "/":
+        return 'holds "/v1/"'
+    return ""
+
+
+def _endpoint(tail: str) -> str:
+    path = _decode(tail, "path")
+    if any(segment in (".", "..") for segment in _SEPARATOR.split(path)):
+        raise Refused(Fault.INVALID_PATH, 'The path holds a "." or ".." segment.')
+    return path.strip("/")
+
+
+def _ascii(raw: str) -> str:
+    """As it came, but that bytes which may not stand in a URL are escaped."""
+    return raw if raw.isascii() else quote(raw.encode("utf-8", "surrogateescape"), safe=_ASCII)
+
+
+def _decode(raw: str, what: str) -> str:
+    """Percent-decoded once, as UTF-8."""
+    if _BAD_ESCAPE.search(raw):
+        raise Refused(Fault.INVALID_PATH, f"The {what} in the URL holds a % that begins no escape.")
+    try:
+        return unquote_to_bytes(raw.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeDecodeError:
+        raise Refused(Fault.INVALID_PATH, f"The {what} in the URL is not UTF-8.") from None

@@ -1,0 +1,56 @@
+"""JSON of strangers, read one level at a time.
+
+An object is a dict from its keys to the untouched bytes of its values, so what nobody looks at costs
+nothing to read and comes out again exactly as it went in: numbers, escapes and non-ASCII text too. Only
+the white space between the members of a level that was taken apart is lost.
+
+Reading never raises: what cannot be read is None, and the caller says what that means.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from msgspec import Raw
+from msgspec.json import Decoder, Encoder
+
+Object = dict[str, Raw]
+Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
+
+T = TypeVar("T")
+
+NULL = Raw(b"null")
+OBJECT: Decoder[Object] = Decoder(Object)
+OBJECTS: Decoder[list[Object]] = Decoder(list[Object])
+STRING: Decoder[str] = Decoder(str)
+ANYTHING: Decoder[Value] = Decoder()
+_ENCODER = Encoder()
+
+
+def read(decoder: Decoder[T], data: Raw | bytes) -> T | None:
+    """The value, or None when data is not JSON of the decoder's type (or nests too deeply)."""
+    try:
+        return decoder.decode(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def given(fields: Object, key: str) -> Raw | None:
+    """The member's bytes, or None when it is absent or null."""
+    value = fields.get(key)
+    return None if value is None or value == NULL else value
+
+
+def read_member(decoder: Decoder[T], fields: Object, key: str) -> T | None:
+    """The member, or None when it is absent, null or of another type."""
+    value = given(fields, key)
+    return None if value is None else read(decoder, value)
+
+
+def write(value: object) -> bytes:
+    """Compact JSON, Raw values as they are. Raises ValueError for what JSON or UTF-8 cannot hold."""
+    try:
+        return _ENCODER.encode(value)
+    except (OverflowError, RecursionError, TypeError, msgspec.MsgspecError) as error:
+        raise ValueError(f"not to be written as JSON: {error}") from error

@@ -1,0 +1,153 @@
+"""The request: what the worker is sent in place of the agent's body.
+
+Rules. The session's enforced sampling parameters win over the agent's fields, the gateway's model over
+both (on other endpoints only the model is replaced). Token ids and log-probabilities are asked for,
+unless the agent asked by itself. All other members keep their order and their bytes; where only new
+members come in, they are spliced in before the last brace and the body is not rebuilt. What is not a
+JSON object goes on untouched: the worker refuses it better than we could.
+
+An error that the agent would have got from the worker it must still get, and a text that it would have
+seen it must still see. So nothing is asked for where vLLM would answer otherwise because of it:
+
+- chat: top_logprobs or logprob_token_ids without logprobs is the agent's mistake, and logprobs mends it;
+- completions: logprob_token_ids without logprobs is the same mistake;
+- completions: echo leaves the prompt's text out of the answer once ids are asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from msgspec import Raw
+
+from rolltrace_proxy.raw_json import ANYTHING, OBJECT, STRING, Object, given, read, read_member, write
+
+TOKEN_ENDPOINTS = frozenset({"chat/completions", "completions"})
+
+# What each wish makes a worker put into its answer.
+ID_KEYS = ("prompt_token_ids", "token_ids")
+LOGPROB_KEYS = ("logprobs",)
+
+_TRUE = Raw(b"true")
+_FALSE = Raw(b"false")
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A request as it goes to the worker, and what to know when its answer comes."""
+
+    # The path after "/v1/".
+    endpoint: str
+    body: bytes
+    # As sent; empty when the body names none.
+    model: str
+    # Whether the agent asked for a stream.
+    streamed: bool
+    # Whether the endpoint's answers are read for tokens.
+    captures: bool
+    # The members of the answer that are there because Rolltrace asked: set to null for the agent.
+    added: tuple[str, ...] = ()
+    # Why Rolltrace did not ask for tokens or log-probabilities; empty when it did.
+    unasked: str = ""
+    # Whether the prompt is repeated in the answer's text and log-probabilities (completions, echo).
+    echoes: bool = False
+
+
+def rewrite(endpoint: str, body: bytes, *, enforced: Mapping[str, object], model: str) -> Rewrite:
+    """What to send for the agent's body.
+
+    endpoint is the path after "/v1/"; enforced the session's sampling parameters; model the gateway's own,
+    or empty. Raises ValueError when an enforced value cannot be written as JSON.
+    """
+    captures = endpoint in TOKEN_ENDPOINTS
+    fields = read(OBJECT, body)
+    spliceable = fields is not None
+    if fields is None:
+        fields = _read_leniently(body)
+    if fields is None:
+        unasked = "the request is not a JSON object" if captures else ""
+        return Rewrite(endpoint, body, "", streamed=False, captures=captures, unasked=unasked)
+    chat = endpoint == "chat/completions"
+    changes = _imposed(fields, enforced if captures else {}, model)
+    unasked = _reason_not_to_ask(fields | changes, chat=chat) if captures else ""
+    if captures and not unasked:
+        changes |= _wishes(fields | changes, chat=chat)
+    sent = fields | changes
+    return Rewrite(
+        endpoint,
+        body=_splice(body, changes) if spliceable and fields.keys().isdisjoint(changes) else write(sent),
+        model=read_member(STRING, sent, "model") or "",
+        streamed=sent.get("stream") == _TRUE,
+        captures=captures,
+        added=_added(fields, chat=chat) if captures else (),
+        unasked=unasked,
+        echoes=not chat and given(sent, "echo") == _TRUE,
+    )
+
+
+def _read_leniently(body: bytes) -> Object | None:
+    """As Python's own reader, which workers use, reads it: lone surrogates, NaN, UTF-16."""
+    try:
+        value = json.loads(body)
+        return {key: Raw(json.dumps(each).encode()) for key, each in value.items()}
+    except (ValueError, AttributeError, RecursionError):
+        return None
+
+
+def _imposed(agent: Object, enforced: Mapping[str, object], model: str) -> Object:
+    imposed = {key: Raw(write(_whole_number(value))) for key, value in enforced.items()}
+    if model and "model" in agent:
+        imposed["model"] = Raw(write(model))
+    return imposed
+
+
+def _whole_number(value: object) -> object:
+    """A protobuf Struct knows only floats; max_tokens: 100.0 is an error to some workers."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _reason_not_to_ask(fields: Object, *, chat: bool) -> str:
+    dependent = ("top_logprobs", "logprob_token_ids") if chat else ("logprob_token_ids",)
+    if _lacks_logprobs(fields, chat=chat):
+        for key in dependent:
+            if read_member(ANYTHING, fields, key):
+                return f"{key} without logprobs is for the worker to refuse"
+    if not chat and given(fields, "echo") not in (None, _FALSE):
+        return "with echo, asking for ids takes the prompt's text out of the answer"
+    return ""
+
+
+def _wishes(fields: Object, *, chat: bool) -> Object:
+    """The members that have to be added or replaced so that the worker gives tokens."""
+    wishes: Object = {}
+    if _lacks_ids(fields):
+        wishes["return_token_ids"] = _TRUE
+    if _lacks_logprobs(fields, chat=chat):
+        wishes["logprobs"] = _TRUE if chat else Raw(b"0")
+    return wishes
+
+
+def _added(agent: Object, *, chat: bool) -> tuple[str, ...]:
+    ids = ID_KEYS if _lacks_ids(agent) else ()
+    return ids + LOGPROB_KEYS if _lacks_logprobs(agent, chat=chat) else ids
+
+
+def _lacks_ids(fields: Object) -> bool:
+    return given(fields, "return_token_ids") in (None, _FALSE)
+
+
+def _lacks_logprobs(fields: Object, *, chat: bool) -> bool:
+    """Completions count: there logprobs: 0 gives the sampled token's own, and false counts as 0."""
+    value = given(fields, "logprobs")
+    return value is None or (chat and value == _FALSE)
+
+
+def _splice(body: bytes, members: Object) -> bytes:
+    """The object with members that it does not have yet, its own bytes unchanged."""
+    if not members:
+        return body
+    end = body.rindex(b"}")
+    comma = b"" if body[:end].rstrip().endswith(b"{") else b","
+    return b"%b%b%b%b" % (body[:end], comma, write(members)[1:-1], body[end:])

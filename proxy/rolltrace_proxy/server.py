@@ -1,0 +1,171 @@
+"""The proxy as a server: what listens, what runs beside the calls, and how it goes away.
+
+A drain stops listening, lets /health say so, waits for the calls that run, and cancels those that outlast
+the drain time-out; these are recorded as INTERRUPTED. The store is its opener's to close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from rolltrace_proxy import headers, paths
+from rolltrace_proxy.errors import Fault, Refused
+from rolltrace_proxy.forward import Exchange, Shared, refusal
+from rolltrace_proxy.health import JsonObject, health, worker_health
+from rolltrace_proxy.metrics import Metrics
+from rolltrace_proxy.upstream import Upstream
+from rolltrace_proxy.workers import Workers
+from rolltrace_settings.settings import Settings
+from rolltrace_store.errors import StoreError
+from rolltrace_store.interface import Store
+
+TICK = 0.2
+"""Seconds between looks at the workers and the gauges."""
+
+
+class Proxy:
+    """A running proxy. Made by `serve`."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self.shared = Shared(settings, store, Workers(store), Upstream(settings), Metrics())
+        self._runner = web.AppRunner(
+            self._app(),
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,
+            # Above our own limit, which answers more clearly than the parser does.
+            max_line_size=2 * settings.max_header_size,
+            max_field_size=2 * settings.max_header_size,
+            shutdown_timeout=1.0,
+        )
+        self._ticker: asyncio.Task[None] | None = None
+        self._host, self._port = settings.host, settings.port
+
+    @property
+    def url(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    def _app(self) -> web.Application:
+        app = web.Application(client_max_size=self._settings.max_body_size)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/health/workers", self._worker_health)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_route("*", "/{path:.*}", self._call)
+        return app
+
+    async def start(self) -> None:
+        await self._refresh()
+        await self._runner.setup()
+        shared_port = self._settings.proxies > 1
+        site = web.TCPSite(self._runner, self._host, self._port, reuse_port=shared_port, backlog=1024)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+        self._ticker = asyncio.create_task(self._tick())
+
+    async def drain(self) -> None:
+        """Returns when no call runs any more."""
+        shared = self.shared
+        shared.draining = True
+        for site in list(self._runner.sites):
+            await site.stop()
+        if shared.tasks:
+            await asyncio.wait(shared.tasks, timeout=self._settings.drain_timeout)
+        shared.stopping = True
+        for task in shared.tasks:
+            task.cancel()
+        if shared.tasks:
+            await asyncio.wait(shared.tasks)
+
+    async def close(self) -> None:
+        """Drains, then lets go of everything but the store."""
+        await self.drain()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        await self._runner.cleanup()
+        await self.shared.upstream.close()
+
+    async def _call(self, request: web.Request) -> web.StreamResponse:
+        try:
+            target = paths.parse(request.raw_path)
+            if target is None:
+                raise Refused(Fault.NOT_FOUND, "Agents call /sessions/{session_id}/v1/... or /v1/...")
+            if headers.size(request.raw_headers) > self._settings.max_header_size:
+                raise Refused(
+                    Fault.HEADERS_TOO_LARGE,
+                    f"The header has more than {self._settings.max_header_size} bytes (--max-header-size).",
+                )
+        except Refused as refused:
+            return refusal(refused, {})
+        task = asyncio.current_task()
+        assert task is not None
+        self.shared.tasks.add(task)
+        try:
+            return await Exchange(self.shared, request, target).run()
+        finally:
+            self.shared.tasks.discard(task)
+
+    async def _health(self, _: web.Request) -> web.Response:
+        error = ""
+        try:
+            await self._refresh()
+        except StoreError as failed:
+            error = str(failed)
+        shared = self.shared
+        return _json(*health(shared.workers, len(shared.tasks), draining=shared.draining, store_error=error))
+
+    async def _worker_health(self, _: web.Request) -> web.Response:
+        return _json(*worker_health(self.shared.workers))
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        self._measure()
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        return web.Response(body=self.shared.metrics.render(), headers={"Content-Type": kind})
+
+    async def _refresh(self) -> None:
+        workers = self.shared.workers
+        workers.take(await self._store.read(workers.look))
+
+    async def _tick(self) -> None:
+        """What must happen though no call comes: hearing of workers that drain, measuring."""
+        loop, shared = asyncio.get_running_loop(), self.shared
+        while True:
+            due = loop.time() + TICK
+            await asyncio.sleep(TICK)
+            shared.metrics.lag.observe(max(0.0, loop.time() - due))
+            try:
+                await self._refresh()
+            except StoreError:
+                continue  # /health says it
+            shared.workers.report()
+            self._measure()
+
+    def _measure(self) -> None:
+        shared = self.shared
+        shared.metrics.in_flight.set(len(shared.tasks))
+        shared.metrics.queued.set(self._store.queued_bytes())
+        for row in shared.workers.rows():
+            shared.metrics.worker_up.labels(row.worker_id).set(shared.workers.usable(row))
+            shared.metrics.worker_in_flight.labels(row.worker_id).set(shared.workers.in_flight(row.worker_id))
+
+
+def _json(status: int, answer: JsonObject) -> web.Response:
+    return web.Response(status=status, body=json.dumps(answer).encode(), content_type="application/json")
+
+
+@asynccontextmanager
+async def serve(settings: Settings, store: Store) -> AsyncIterator[Proxy]:
+    """A proxy that listens within the block; port 0 takes any free one."""
+    proxy = Proxy(settings, store)
+    try:
+        await proxy.start()
+        yield proxy
+    finally:
+        await proxy.close()

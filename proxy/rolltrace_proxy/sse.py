@@ -1,0 +1,140 @@
+"""Server-sent events: bytes in, complete events out, whatever the split.
+
+The grammar is WHATWG's (HTML, 9.2): lines end in LF, CR or CRLF, an event ends at an empty line, a line
+that begins with a colon is a comment, several data lines are joined by LF, a byte order mark may open the
+stream. The rules here:
+
+- Nothing is lost or changed: the raw bytes of all events and the rest, joined, are the bytes fed.
+- Nothing waits without need: comments and empty lines between events come out when their line ends.
+- Every byte is looked at a fixed number of times, however finely the stream is cut.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MAX_EVENT_BYTES = 64 * 2**20
+
+_BOM = b"\xef\xbb\xbf"
+_LINE_END = re.compile(rb"[\r\n]")
+# Atomic groups: a CRLF must never be taken for CR and LF, two ends.
+_EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_BETWEEN_EVENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?>\r\n|\n|\r))+")
+
+
+class EventTooLargeError(ValueError):
+    """An event did not end within the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"one server-sent event is larger than {limit} bytes; it and what follows are not captured"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """raw is the event with its empty line; data its data lines joined, None when it has none.
+
+    Of an event with one single line, raw[start:end] is data.
+    """
+
+    raw: bytes
+    data: bytes | None = None
+    start: int = 0
+    end: int = 0
+
+    def with_data(self, data: bytes) -> bytes:
+        """The event's bytes with other data, which must be one line."""
+        if self.end:
+            return b"%b%b%b" % (self.raw[: self.start], data, self.raw[self.end :])
+        lines: list[bytes] = []
+        for line in self.raw.splitlines(keepends=True):
+            if _data_value(line.rstrip(b"\r\n")) is None:
+                lines.append(line)
+            elif data:
+                ending = line[len(line.rstrip(b"\r\n")) :]
+                lines.append(b"data: " + data + ending)
+                data = b""
+        return b"".join(lines)
+
+
+def parse_event(raw: bytes) -> Event:
+    """Reads one event, its empty line included or not."""
+    body = raw.rstrip(b"\r\n")
+    if body.startswith(b"data:") and not _LINE_END.search(body):
+        start = 6 if body.startswith(b"data: ") else 5
+        return Event(raw, body[start:], start, len(body))
+    values = [value for line in body.splitlines() if (value := _data_value(line)) is not None]
+    return Event(raw, b"\n".join(values) if values else None)
+
+
+def _data_value(line: bytes) -> bytes | None:
+    field, _, value = line.partition(b":")
+    return value.removeprefix(b" ") if field == b"data" else None
+
+
+class EventFramer:
+    """Cuts a stream into events.
+
+    An event may outgrow the limit by one feed; the next one raises, takes nothing, and leaves rest().
+    """
+
+    def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        # Up to here the buffer holds no end of an event.
+        self._scanned = 0
+        self._begun = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that end in data, and what stands between events. Raises EventTooLargeError."""
+        buffer = self._buffer
+        if len(buffer) > self._limit:
+            raise EventTooLargeError(self._limit)
+        buffer += data
+        events: list[Event] = []
+        at = self._skip_bom(events)
+        if at is None:
+            return events
+        scan = self._scanned
+        while _LINE_END.search(buffer, max(at, scan)):
+            match = _BETWEEN_EVENTS.match(buffer, at)
+            if match:
+                events.append(Event(bytes(match[0])))
+            else:
+                # One byte back: the first line end of the two may have been the last byte scanned.
+                match = _EVENT_END.search(buffer, max(at, scan - 1))
+                if not match:
+                    scan = len(buffer)
+                    break
+                if match.end() == len(buffer) and match[0].endswith(b"\n\r"):
+                    scan = match.start()  # a CRLF half here: its other half ends the event
+                    break
+                events.append(parse_event(bytes(buffer[at : match.end()])))
+            at = scan = match.end()
+        else:
+            scan = len(buffer)
+        del buffer[:at]
+        self._scanned = scan - at
+        return events
+
+    def rest(self) -> bytes:
+        """Takes out the bytes of the event that has not ended."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        self._scanned = 0
+        return rest
+
+    def _skip_bom(self, events: list[Event]) -> int | None:
+        """Where the events begin in the buffer; None while a byte order mark may still be coming."""
+        if self._begun:
+            return 0
+        head = bytes(self._buffer[:3])
+        if len(head) < 3 and _BOM.startswith(head):
+            return None
+        self._begun = True
+        if head != _BOM:
+            return 0
+        events.append(Event(_BOM))
+        return 3

@@ -1,0 +1,145 @@
+"""An answer that comes as server-sent events: forwarded as it comes, captured beside the forwarding.
+
+Rules. An event goes to the agent as soon as it is complete, byte for byte unless something has to be taken
+out of it. Only the end is held back: "data: [DONE]" and what follows it, which close() gives once the
+trace is committed. An event that holds nothing but tokens that Rolltrace asked for is dropped: vLLM sends
+none when neither ids nor log-probabilities are asked for. What cannot be read goes on untouched.
+"""
+
+from __future__ import annotations
+
+from msgspec import Raw
+
+from rolltrace_proxy import gaps
+from rolltrace_proxy.capture import Captured, Reader, error_message, strip
+from rolltrace_proxy.merge import Merge
+from rolltrace_proxy.raw_json import NULL, OBJECT, OBJECTS, Object, given, read, read_member, write
+from rolltrace_proxy.rewrite import ID_KEYS, LOGPROB_KEYS, Rewrite
+from rolltrace_proxy.sse import MAX_EVENT_BYTES, Event, EventFramer, EventTooLargeError, parse_event
+from rolltrace_proxy.tokens import ID_KEY
+
+_DONE = b"[DONE]"
+_EMPTY_TEXT = Raw(b'""')
+_NOTHING = (NULL, _EMPTY_TEXT, Raw(b"[]"))
+
+
+class StreamAnswer:
+    """feed() what the worker sends; at its end capture(), commit, and send what close() gives."""
+
+    def __init__(self, rewrite: Rewrite, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._rewrite = rewrite
+        self._framer = EventFramer(max_event_bytes)
+        self._reader = Reader(rewrite)
+        self._merge = Merge()
+        # vLLM sends chunks that say nothing to those who asked for either.
+        self._drops_idle = {*ID_KEYS, *LOGPROB_KEYS} <= set(rewrite.added)
+        self._done = False
+        self._unframed = False
+        self._held: list[bytes] = []
+        self._captured: Captured | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """What can go to the agent now; may be empty. Never raises."""
+        if self._unframed:
+            return data
+        try:
+            events = self._framer.feed(data)
+        except EventTooLargeError as error:
+            self._reader.gaps.note(gaps.TOO_LARGE, str(error))
+            self._unframed = True
+            return self._framer.rest() + data
+        return b"".join([self._forward(event) for event in events])
+
+    def capture(self, *, ended: bool = True) -> Captured:
+        """What the trace keeps. ended: the worker's answer came to its end; not so when it or the agent
+        broke off. Nothing may be fed afterwards. Never raises."""
+        if self._captured is None:
+            rest = self._framer.rest()
+            if rest:
+                self._held.append(self._forward(parse_event(rest)))
+            if not self._rewrite.captures:
+                self._reader.gaps.note(gaps.ENDPOINT, "no tokens are captured on this endpoint")
+                self._captured = Captured(gaps=self._reader.gaps.messages())
+            else:
+                self._captured = self._reader.finish(
+                    self._messages(), self._written(self._merge.body()), ended=ended
+                )
+        return self._captured
+
+    def close(self) -> bytes:
+        """The end that was held back, for after the commit."""
+        self.capture()
+        return b"".join(self._held)
+
+    def _forward(self, event: Event) -> bytes:
+        """The event for the agent; empty when it is held back or dropped."""
+        if self._done or event.data == _DONE:
+            self._done = True
+            self._held.append(event.raw)
+            return b""
+        if event.data is None or not self._rewrite.captures:
+            return event.raw
+        return self._forward_chunk(event, event.data)
+
+    def _forward_chunk(self, event: Event, data: bytes) -> bytes:
+        top = read(OBJECT, data)
+        choices = None if top is None else read_member(OBJECTS, top, "choices")
+        if top is None or choices is None:
+            self._read_other(top, data)
+            return event.raw
+        self._reader.read_top(top, choice_count=len(choices))
+        idle = self._drops_idle and bool(choices)
+        indexed: list[tuple[int, Object]] = []
+        for place, choice in enumerate(choices):
+            idle = idle and _is_idle(choice)
+            index = self._reader.read_choice(place, choice, speaks=_speaks(choice))
+            indexed.append((index, choice))
+        stripped = [strip(fields, self._rewrite.added) for fields in (top, *choices)]
+        if idle:
+            return b""
+        self._merge.add(top, indexed)
+        if not any(stripped):
+            return event.raw
+        top["choices"] = Raw(write(choices))
+        return event.with_data(write(top))
+
+    def _read_other(self, top: Object | None, data: bytes) -> None:
+        """An event that is no chunk with choices: an error, usage alone, or something unknown."""
+        error = None if top is None else error_message(top)
+        if error is not None:
+            self._reader.error = error
+        elif top is not None and given(top, "usage") is not None:
+            self._reader.read_top(top, choice_count=0)
+            self._merge.add(top, [])
+        else:
+            self._reader.gaps.note(gaps.UNREADABLE, f"not a chunk with choices: {gaps.quote(data)}")
+
+    def _messages(self) -> dict[int, bytes]:
+        chat = self._rewrite.endpoint == "chat/completions"
+        message = self._merge.message if chat else self._merge.text_message
+        return {index: self._written(message(index)) for index in self._reader.indexes}
+
+    def _written(self, value: object) -> bytes:
+        """JSON, or nothing for nothing."""
+        try:
+            return b"" if value is None else write(value)
+        except ValueError as error:
+            self._reader.gaps.note(gaps.UNREADABLE, f"the merged answer is {error}")
+            return b""
+
+
+def _speaks(choice: Object) -> bool:
+    """Whether a choice of a chunk holds anything that tokens must stand for."""
+    delta = read_member(OBJECT, choice, "delta")
+    if delta is None:
+        return given(choice, "text") not in (None, _EMPTY_TEXT)
+    return any(key != "role" and value not in _NOTHING for key, value in delta.items())
+
+
+def _is_idle(choice: Object) -> bool:
+    """Whether a choice of a chunk tells nothing but ids, to an agent that did not ask for them."""
+    return (
+        given(choice, ID_KEY) is not None
+        and read_member(OBJECT, choice, "delta") == {}
+        and given(choice, "finish_reason") is None
+    )

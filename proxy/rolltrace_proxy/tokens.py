@@ -1,0 +1,143 @@
+"""The tokens of one completion, gathered piece by piece: a whole answer is one piece, a chunk is another.
+
+Rules. A log-probability belongs to the id that came at the same place of the same piece; when a piece
+holds unequal numbers of both, nobody knows which belong together, and the completion keeps its ids and no
+log-probabilities. Where the worker gave null, or nothing for a piece, stands NaN. Nothing is filled with 0.
+
+Where the ids stand depends on the engine: vLLM's places are ID_KEY, PROMPT_KEY and LogprobsShape. Another
+engine's places are added here.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta, Raw, Struct
+from msgspec.json import Decoder
+
+from rolltrace_proxy import gaps
+from rolltrace_proxy.gaps import Gaps
+from rolltrace_proxy.raw_json import Object, given, read
+
+# vLLM: chat has the prompt at the top level, completions in every choice.
+PROMPT_KEY = "prompt_token_ids"
+ID_KEY = "token_ids"
+LOGPROBS_KEY = "logprobs"
+
+_IDS: Decoder[list[int]] = Decoder(list[Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]])
+
+
+class _TokenLogprob(Struct, gc=False):
+    logprob: float | None = None
+
+
+class _Logprobs(Struct, gc=False):
+    """chat: {"content": [{"logprob": x, ...}, ...]}; completions: {"token_logprobs": [x, ...], ...}."""
+
+    content: list[_TokenLogprob] | None = None
+    token_logprobs: list[float | None] | None = None
+
+    def values(self) -> list[float | None] | None:
+        if self.content is not None:
+            return [token.logprob for token in self.content]
+        return self.token_logprobs
+
+
+_LOGPROBS: Decoder[_Logprobs] = Decoder(_Logprobs)
+
+
+def read_ids(value: Raw) -> list[int] | None:
+    """A list of int32, or None."""
+    return read(_IDS, value)
+
+
+def pack_ids(ids: list[int]) -> bytes:
+    """Little-endian int32."""
+    return struct.pack(f"<{len(ids)}i", *ids)
+
+
+def _pack_logprobs(values: Sequence[float | None]) -> bytes | None:
+    """Little-endian float32; None when a value is beyond float32."""
+    try:
+        return struct.pack(f"<{len(values)}f", *[math.nan if value is None else value for value in values])
+    except OverflowError:
+        return None
+
+
+class Tokens:
+    """One completion's sampled ids and log-probabilities."""
+
+    def __init__(self, index: int, noted: Gaps) -> None:
+        self._index = index
+        self._gaps = noted
+        self._ids = bytearray()
+        self._logprobs = bytearray()
+        self._given = False
+        self._unknown = 0
+        self._aligned = True
+
+    def add(self, choice: Object, *, speaks: bool, echoed: int = 0) -> None:
+        """One piece. speaks: it holds text; echoed: that many prompt tokens may lead its logprobs."""
+        ids = self._add_ids(given(choice, ID_KEY), speaks=speaks)
+        if ids is not None:
+            self._add_logprobs(given(choice, LOGPROBS_KEY), len(ids), echoed)
+
+    def _add_ids(self, value: Raw | None, *, speaks: bool) -> list[int] | None:
+        if value is None:
+            if speaks:
+                self._gaps.note(gaps.TOKEN_IDS, "text came without ids", self._index)
+            return None
+        self._given = True
+        ids = read_ids(value)
+        if ids is None:
+            self._note(gaps.TOKEN_IDS, f"not a list of 32-bit ids: {gaps.quote(bytes(value))}")
+            return None
+        self._ids += pack_ids(ids)
+        return ids
+
+    def _add_logprobs(self, value: Raw | None, count: int, echoed: int) -> None:
+        values = None if value is None else self._read_logprobs(value)
+        if values is None:
+            values = [None] * count
+        elif echoed and len(values) == echoed + count:
+            values = values[echoed:]
+        packed = _pack_logprobs(values)
+        if packed is None:
+            self._note(gaps.LOGPROBS, "a log-probability is beyond 32-bit floats")
+            values = [None] * count
+            packed = _pack_logprobs(values) or b""
+        if len(values) != count:
+            self._aligned = False
+            self._note(gaps.MISMATCH, f"{count} ids came with {len(values)} log-probabilities")
+        self._unknown += values.count(None)
+        self._logprobs += packed
+
+    def _read_logprobs(self, value: Raw) -> list[float | None] | None:
+        read_as = read(_LOGPROBS, value)
+        values = None if read_as is None else read_as.values()
+        if values is None:
+            self._note(gaps.LOGPROBS, f"not log-probabilities: {gaps.quote(bytes(value))}")
+        return values
+
+    def _note(self, kind: gaps.Kind, message: str) -> None:
+        self._gaps.note(kind, message, self._index)
+
+    @property
+    def count(self) -> int:
+        return len(self._ids) // 4
+
+    def finish(self, *, unasked: str, ended: bool) -> tuple[bytes, bytes]:
+        """Ids and log-probabilities, as rolltrace.v1.Completion holds them; notes what is missing."""
+        why = f"; not asked for: {unasked}" if unasked else ""
+        if not self._given and ended:
+            self._note(gaps.TOKEN_IDS, f"the worker gave no sampled ids{why}")
+        if not self._aligned:
+            return bytes(self._ids), b""
+        if self._unknown:
+            said = f"none for {self._unknown} of {self.count} ids{why}"
+            self._note(gaps.LOGPROBS, said)
+        known = self._unknown < self.count
+        return bytes(self._ids), bytes(self._logprobs) if known else b""

@@ -1,0 +1,128 @@
+"""The HTTP client towards the workers: one request, its time-outs, and what its errors mean.
+
+Rules. A request is sent once. It may be sent again only when the worker can't have begun with it: no
+connection could be made, or the kept-alive connection turned out to be closed already. When unsure, it
+is not sent again, since that would run the model twice.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from rolltrace_proxy.errors import Fault, Refused
+from rolltrace_settings.settings import Settings
+
+KEEPALIVE = 4.0
+"""Seconds that an idle connection is kept: less than the 5 of uvicorn, which serves vLLM and SGLang."""
+STALE_WINDOW = 0.25
+"""A kept-alive connection lost within these seconds of being used again was closed before, while idle."""
+_MADE_BY_US = ("Accept", "Content-Type", "User-Agent")
+
+
+@dataclass(slots=True)
+class _Connection:
+    """Whether a request went over a connection that had served another one."""
+
+    reused: bool = False
+
+
+async def _on_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+    context.trace_request_ctx.reused = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as a worker gets it. `url` is exactly what stands on the wire."""
+
+    method: str
+    url: str
+    headers: CIMultiDict[str]
+    body: bytes | None
+
+
+class Upstream:
+    """One pool of connections to all workers. Open it inside a running loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        reuse = aiohttp.TraceConfig()
+        reuse.on_connection_reuseconn.append(_on_reuse)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=_MADE_BY_US,
+            timeout=aiohttp.ClientTimeout(
+                total=None,  # of a whole call, which is more than a request
+                connect=settings.connect_timeout,
+                sock_read=settings.first_byte_timeout,
+            ),
+            max_line_size=settings.max_header_size,
+            max_field_size=settings.max_header_size,
+            trace_configs=[reuse],
+        )
+
+    async def send(self, outgoing: Outgoing) -> aiohttp.ClientResponse:
+        """Returns when the header of the answer is there. Raises Refused, with the faults of a worker."""
+        connection, begun = _Connection(), time.monotonic()
+        try:
+            try:
+                return await self._request(outgoing, connection)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                if not _was_stale(error, connection, time.monotonic() - begun):
+                    raise
+                return await self._request(outgoing, connection)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise fault_of(error, begun=False) from error
+
+    async def _request(self, outgoing: Outgoing, connection: _Connection) -> aiohttp.ClientResponse:
+        response = await self._session.request(
+            outgoing.method,
+            URL(outgoing.url, encoded=True),
+            data=outgoing.body,
+            headers=outgoing.headers,
+            allow_redirects=False,
+            trace_request_ctx=connection,
+        )
+        # The wait for the first byte of the body has been armed; each later wait is the shorter one.
+        if response.connection is not None and response.connection.protocol is not None:
+            response.connection.protocol.read_timeout = self._settings.idle_timeout
+        return response
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def fault_of(error: BaseException, *, begun: bool) -> Refused:
+    """What an error of the client means. `begun`: a byte of the body had come."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            fault, message = Fault.TIMEOUT_CONNECT, "The worker took no connection in time"
+        case aiohttp.SocketTimeoutError() if begun:
+            fault, message = Fault.TIMEOUT_IDLE, "The worker stopped in the middle of its answer"
+        case aiohttp.SocketTimeoutError():
+            fault, message = Fault.TIMEOUT_FIRST_BYTE, "The worker did not begin to answer in time"
+        case TimeoutError():
+            fault, message = Fault.TIMEOUT_TOTAL, "The call took longer than a call may take"
+        case aiohttp.ClientConnectorError():
+            fault, message = Fault.UNREACHABLE, f"No connection to the worker: {error}"
+        case _:
+            fault, message = Fault.DISCONNECTED, f"The worker broke off: {error or type(error).__name__}"
+    return Refused(fault, f"{message}.")
+
+
+def _was_stale(error: aiohttp.ClientError, connection: _Connection, waited: float) -> bool:
+    """Whether the connection had been closed while idle, so that the worker never saw the request."""
+    connected = not isinstance(error, aiohttp.ClientConnectorError)
+    return connected and connection.reused and waited < STALE_WINDOW
+
+
+def never_sent(refused: Refused) -> bool:
+    """Whether the worker can't have seen the request, so that another one may get it."""
+    return refused.fault in (Fault.UNREACHABLE, Fault.TIMEOUT_CONNECT)

@@ -1,0 +1,54 @@
+"""An answer that came in one body: what the agent gets of it, and what the trace keeps."""
+
+from __future__ import annotations
+
+from msgspec import Raw
+
+from rolltrace_proxy import gaps
+from rolltrace_proxy.capture import Captured, Reader, error_message, strip
+from rolltrace_proxy.merge import as_message
+from rolltrace_proxy.raw_json import OBJECT, OBJECTS, STRING, Object, given, read, read_member, write
+from rolltrace_proxy.rewrite import Rewrite
+
+
+def read_whole_answer(rewrite: Rewrite, status: int, body: bytes) -> tuple[bytes, Captured]:
+    """The body for the agent, and the capture of a whole body with its HTTP status. Never raises.
+
+    An error answer (status from 400 on) goes on as it came and has no gaps: its status says all.
+    """
+    top = read(OBJECT, body)
+    if status >= 400:
+        said = None if top is None else error_message(top)
+        return body, Captured(response_json=body, error=said or f"the worker answered HTTP {status}")
+    reader = Reader(rewrite)
+    if not rewrite.captures:
+        reader.gaps.note(gaps.ENDPOINT, "no tokens are captured on this endpoint")
+        return body, Captured(response_json=body, gaps=reader.gaps.messages())
+    choices = None if top is None else read_member(OBJECTS, top, "choices")
+    if top is None or choices is None:
+        reader.error = None if top is None else error_message(top)
+        reader.gaps.note(gaps.UNREADABLE, f"not an answer with choices: {gaps.quote(body)}")
+        return body, Captured(response_json=body, gaps=reader.gaps.messages(), error=reader.error)
+    reader.read_top(top, choice_count=len(choices))
+    messages = {
+        reader.read_choice(place, choice, speaks=False): _message_json(choice)
+        for place, choice in enumerate(choices)
+    }
+    body = _stripped(body, top, choices, rewrite.added)
+    return body, reader.finish(messages, body, ended=True)
+
+
+def _message_json(choice: Object) -> bytes:
+    message = given(choice, "message")
+    if message is not None:
+        return bytes(message)
+    text = as_message(read_member(STRING, choice, "text"))
+    return b"" if text is None else write(text)
+
+
+def _stripped(body: bytes, top: Object, choices: list[Object], added: tuple[str, ...]) -> bytes:
+    stripped = [strip(fields, added) for fields in (top, *choices)]
+    if not any(stripped):
+        return body
+    top["choices"] = Raw(write(choices))
+    return write(top)

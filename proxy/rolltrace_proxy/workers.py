@@ -1,0 +1,100 @@
+"""The workers as this proxy sees them: the store's rows, its own calls in flight, its own breakers.
+
+The rows are read again when their revision has changed; asking for that is cheap enough for every call.
+While a worker drains, the counts are reported to the store, so that control knows when it is idle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rolltrace.v1 import worker_pb2 as pb
+from rolltrace_proxy.breaker import Breaker
+from rolltrace_proxy.routing import Candidate
+from rolltrace_store.interface import ReadView, Store
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    revision: int
+    rows: Sequence[pb.Worker]
+
+
+class Workers:
+    def __init__(self, store: Store, clock: Clock = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._revision: int | None = None
+        self._rows: dict[str, pb.Worker] = {}
+        self._in_flight: Counter[str] = Counter()
+        self._breakers: dict[str, Breaker] = {}
+        self._draining = False
+
+    def look(self, view: ReadView) -> News | None:
+        """What has changed since the last news, to be read inside a `read` of the store."""
+        revision = view.workers_revision()
+        return None if revision == self._revision else News(revision, view.workers())
+
+    def take(self, news: News | None) -> None:
+        """Takes news in, on the loop."""
+        if news is None:
+            return
+        self._revision = news.revision
+        self._rows = {row.worker_id: row for row in news.rows}
+        self._in_flight = +self._in_flight
+        self._breakers = {name: self._breakers.get(name, Breaker()) for name in self._rows}
+        self._draining = any(row.state == pb.WORKER_STATE_DRAINING for row in news.rows)
+
+    def rows(self) -> list[pb.Worker]:
+        return list(self._rows.values())
+
+    def get(self, worker_id: str) -> pb.Worker | None:
+        """None for one that has just gone."""
+        return self._rows.get(worker_id)
+
+    def in_flight(self, worker_id: str) -> int:
+        return self._in_flight[worker_id]
+
+    def usable(self, row: pb.Worker) -> bool:
+        """Whether the worker seems alive, to control's checks and to this proxy's calls."""
+        checked = row.health != pb.WORKER_HEALTH_UNHEALTHY
+        return checked and not self._breakers[row.worker_id].is_open(self._clock())
+
+    def candidates(self) -> list[Candidate]:
+        """All that may take a call, as routing wants to see them."""
+        return [
+            Candidate(
+                worker_id=row.worker_id,
+                model_names=frozenset(row.model_names),
+                weight=row.weight or 1.0,
+                in_flight=self._in_flight[row.worker_id],
+                usable=self.usable(row),
+                cordoned=row.state == pb.WORKER_STATE_CORDONED,
+            )
+            for row in self._rows.values()
+            if row.state != pb.WORKER_STATE_DRAINING
+        ]
+
+    @contextmanager
+    def sending(self, worker_id: str) -> Iterator[Breaker]:
+        """Counts a call as in flight while it runs; gives the breaker that is to hear of its connection."""
+        breaker = self._breakers.setdefault(worker_id, Breaker())
+        breaker.attempt(self._clock())
+        self._in_flight[worker_id] += 1
+        self.report()
+        try:
+            yield breaker
+        finally:
+            self._in_flight[worker_id] -= 1
+            self.report()
+
+    def report(self) -> None:
+        """Tells control how many calls run, if it waits for a worker to become idle."""
+        if self._draining:
+            self._store.report_proxy(dict(self._in_flight))

@@ -1,0 +1,72 @@
+"""docs/configuration.md, from the table: `python -m rolltrace_settings.document > docs/configuration.md`."""
+
+from __future__ import annotations
+
+from rolltrace_settings.flags import default_text, metavar
+from rolltrace_settings.settings import DECLARATIONS, flag, variable
+
+HEAD = """\
+# Configuration
+
+<!-- Made by `python -m rolltrace_settings.document` from the table of settings; a test compares. -->
+
+Every setting has a flag, an environment variable and a YAML key. A flag wins over the variable, the
+variable over the YAML file, the file over the default. The file is named by `--config FILE` or
+`ROLLTRACE_CONFIG`. What is not known is an error that names the nearest known name; a wrong value is
+an error that names its flag, variable or line, and the process exits with 2 before it does anything.
+
+Sizes are bytes or `64KiB`, `64MiB`, `1GB`; durations are seconds or `250ms`, `30s`, `5m`, `1h`.
+`rolltrace up` takes every setting; the last column names the services that use it.
+
+A whole file:
+
+```yaml
+port: 9090
+db_path: /var/lib/rolltrace
+proxies: 4
+workers:
+  - http://10.0.0.7:8000            # serves every model
+  - url: http://10.0.0.8:8000/v1
+    model_name: my-model            # serves this one alone
+    weight: 2                       # takes twice its share of the sessions
+    api_key: sk-local               # sent in place of the agent's own
+    engine: vllm                    # vllm, sglang or openai; found out by asking when it is not given
+```
+
+`ROLLTRACE_WORKERS` holds URLs between spaces or commas, or a JSON list of such entries.
+"""
+
+
+def document() -> str:
+    """The whole page."""
+    groups = dict.fromkeys(declaration.group for declaration in DECLARATIONS.values())
+    return "\n".join([HEAD, *(_table(group) for group in groups)])
+
+
+def _table(group: str) -> str:
+    rows = [
+        "| flag | variable | YAML key | value | default | what | used by |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(name) for name, declaration in DECLARATIONS.items() if declaration.group == group),
+    ]
+    return "\n".join([f"## {group.capitalize()}", "", *rows, ""])
+
+
+def _row(name: str) -> str:
+    declaration = DECLARATIONS[name]
+    value = metavar(name) if declaration.choices else declaration.kind.name
+    default = default_text(name)
+    cells = (
+        f"`{flag(name)}`",
+        f"`{variable(name)}`",
+        f"`{name}`",
+        value.replace("|", " or "),
+        f"`{default}`" if default else "",
+        declaration.help,
+        ", ".join(service for service in declaration.services if service != "up") or "up",
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

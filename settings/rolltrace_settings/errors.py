@@ -1,0 +1,20 @@
+"""What is wrong with a setting, in one line for a person.
+
+An error names where the value came from (a flag, a variable, a file and its line), what is wrong with it,
+and what to write instead. It never holds an api_key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used. `str()` is one line."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` with the known name that is most like `name`, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""

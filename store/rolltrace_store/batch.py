@@ -1,0 +1,159 @@
+"""Commits a batch of operations in one transaction. No threads, no queue: writer.py has those.
+
+Rules:
+
+- After `commit` every operation has its result or its error.
+- A `work` that raises leaves nothing and harms nobody: it runs in a child transaction. Traces need none:
+  whatever one of them raises undoes the batch.
+- A batch that is undone is tried again, one operation at a time. So only those fail that must, and a
+  deletion that makes room gets through although others of its batch find the map full.
+- Traces are encoded before the transaction begins, so that the lock is held briefly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import lmdb
+
+from rolltrace.v1.trace_pb2 import Trace
+from rolltrace_store.environment import Environment
+from rolltrace_store.errors import StoreError, StoreFullError
+from rolltrace_store.expansion import Expander
+from rolltrace_store.history import Encoded, Histories, Recent
+from rolltrace_store.interface import Commit, WriteView
+from rolltrace_store.read_view import LmdbReadView
+from rolltrace_store.write_view import LmdbWriteView
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Operation(Generic[T]):
+    """Something to commit. `size` is what it takes in the queue, in bytes."""
+
+    size: int
+    future: asyncio.Future[T] | None
+    result: T | None = field(default=None, init=False)
+    error: BaseException | None = field(default=None, init=False)
+
+
+@dataclass(slots=True, eq=False)
+class Admission(Operation[None]):
+    """Brings a session into being."""
+
+    session_id: str
+
+
+@dataclass(slots=True, eq=False)
+class Append(Operation[Commit]):
+    """Records a FULL trace."""
+
+    trace: Trace
+
+
+@dataclass(slots=True, eq=False)
+class Work(Operation[T]):
+    """Runs a caller's function."""
+
+    work: Callable[[WriteView], T]
+
+
+class Committer:
+    """Commits batches to an environment. One thread at a time."""
+
+    def __init__(self, environment: Environment, expander: Expander, history_bytes: int) -> None:
+        self._environment = environment
+        self._expander = expander
+        self._histories = Histories(self._recent, history_bytes)
+
+    def commit(self, batch: Sequence[Operation[Any]]) -> None:
+        """Gives every operation its result or its error."""
+        try:
+            self._attempt(batch)
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].error = _translated(error, self._environment.max_size)
+                return
+            for operation in batch:
+                self.commit([operation])
+
+    def _attempt(self, batch: Sequence[Operation[Any]]) -> None:
+        encoded = {op.trace.trace_id: self._encode(op.trace) for op in batch if isinstance(op, Append)}
+        try:
+            with self._environment.lmdb.begin(write=True) as txn:
+                view = LmdbWriteView(self._environment, txn, self._expander)
+                for operation in batch:
+                    self._apply(view, operation, encoded)
+                view.flush()
+        except BaseException:
+            self._histories.rolled_back(encoded.values())
+            raise
+        self._histories.committed(encoded.values())
+        for session_id in view.deleted_sessions:
+            self._histories.forget(session_id)
+
+    def _apply(self, view: LmdbWriteView, operation: Operation[Any], encoded: Mapping[str, Encoded]) -> None:
+        operation.error = None
+        if isinstance(operation, Append):
+            operation.result = self._append(view, operation.trace, encoded[operation.trace.trace_id])
+        elif isinstance(operation, Admission):
+            view.ensure_session(operation.session_id)
+        elif isinstance(operation, Work):
+            self._work(view, operation)
+
+    def _append(self, view: LmdbWriteView, trace: Trace, encoded: Encoded) -> Commit:
+        base_id = encoded.base_trace_id
+        if base_id and not view.has_trace(base_id):  # another process deleted the session
+            self._histories.forget(trace.session_id)
+            encoded = self._histories.encode_alone(trace)
+        return view.append(trace, encoded)
+
+    def _work(self, view: LmdbWriteView, operation: Work[Any]) -> None:
+        try:
+            with view.nested() as nested:
+                operation.result = operation.work(nested)
+        except lmdb.Error:
+            raise
+        except StopIteration as error:  # a future refuses it
+            operation.error = RuntimeError(f"work raised {error!r}")
+        except BaseException as error:
+            operation.error = error
+
+    def _encode(self, trace: Trace) -> Encoded:
+        try:
+            return self._histories.encode(trace)
+        except Exception:
+            log.exception(
+                "session %s: its history cannot be read; trace %s is stored whole",
+                trace.session_id,
+                trace.trace_id,
+            )
+            self._histories.forget(trace.session_id)
+            return self._histories.encode_alone(trace)
+
+    def _recent(self, session_id: str) -> Sequence[Recent]:
+        with self._environment.lmdb.begin() as txn:
+            return LmdbReadView(self._environment, txn, self._expander).recent(session_id)
+
+
+def _translated(error: Exception, max_size: int) -> Exception:
+    """The domain's error for one of LMDB's."""
+    if isinstance(error, (lmdb.MapFullError, lmdb.TxnFullError)):
+        return StoreFullError(
+            f"the store has reached max_db_size, {max_size} bytes: delete sessions or restart with more"
+        )
+    if isinstance(error, lmdb.DiskError) or (
+        isinstance(error, lmdb.Error) and error.code in (errno.EIO, errno.ENOSPC, errno.EDQUOT)
+    ):
+        return StoreFullError(f"the disk of the store is full or failing ({error}): make room")
+    if isinstance(error, lmdb.Error):
+        return StoreError(f"the store could not commit: {error}")
+    return error

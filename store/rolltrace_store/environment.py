@@ -1,0 +1,128 @@
+"""Opens the LMDB environment: its files, its tables, its format and its epoch.
+
+Rules:
+
+- LMDB 0.9, of the two that py-lmdb bundles: its files are those that every other LMDB tool reads, it has
+  run for a decade, and nothing of 1.0 is needed. The two cannot read each other's files.
+- One sparse map of max_db_size, the same in every process: growing it at run time would break readers.
+- Never writemap: with it, a full disk kills the process.
+- `process` leaves the sync to the operating system, `power` syncs every commit.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmdb
+
+from rolltrace_store.errors import ForeignEnvironmentError, StoreError
+from rolltrace_store.interface import Durability
+from rolltrace_store.rows import Database, MutableRows, Rows
+from rolltrace_store.schema import FORMAT_VERSION, TABLES, meta
+
+LMDB_MAJOR = 0
+MAX_READERS = 512
+
+_NOT_LMDB = (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError, lmdb.IncompatibleError)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """An open environment. `databases` are the tables' handles by name."""
+
+    lmdb: lmdb.Environment
+    databases: Mapping[str, Database]
+    path: Path
+    epoch: str
+    max_size: int
+
+    def file_bytes(self) -> int:
+        return os.stat(self.path / "data.mdb").st_size
+
+    def close(self) -> None:
+        self.lmdb.sync(True)
+        self.lmdb.close()
+
+
+def open_environment(path: Path, durability: Durability, max_size: int) -> Environment:
+    """Opens it, or makes it where there is none.
+
+    Raises ForeignEnvironmentError when the path holds something else, StoreError when it can't be opened.
+    """
+    environment = _open(path, durability, max_size)
+    try:
+        environment.reader_check()
+        with environment.begin(write=True) as txn:
+            _refuse_foreign(environment, txn, path)
+            databases = {table.name: environment.open_db(table.name.encode(), txn) for table in TABLES}
+            epoch = _identify(txn, databases)
+        return Environment(environment, databases, path, epoch, max_size)
+    except lmdb.Error as error:
+        environment.close()
+        raise StoreError(f"{path} cannot be made ready: {error}") from error
+    except BaseException:
+        environment.close()
+        raise
+
+
+def _open(path: Path, durability: Durability, max_size: int) -> lmdb.Environment:
+    synced = durability is Durability.POWER
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        return lmdb.open(
+            str(path),
+            map_size=max_size,
+            max_dbs=len(TABLES),
+            max_readers=MAX_READERS,
+            max_spare_txns=2,
+            metasync=synced,
+            sync=synced,
+            lib_version=LMDB_MAJOR,
+        )
+    except _NOT_LMDB as error:
+        raise ForeignEnvironmentError(
+            f"{path} does not hold a Rolltrace environment ({error}); give another db_path"
+        ) from error
+    except FileExistsError as error:
+        raise ForeignEnvironmentError(f"{path} is a file; db_path names a directory") from error
+    except (lmdb.MemoryError, MemoryError) as error:
+        raise StoreError(
+            f"{path}: no address space for a map of {max_size} bytes; lower max_db_size or lift `ulimit -v`"
+        ) from error
+    except (lmdb.Error, OSError) as error:
+        raise StoreError(f"{path} cannot be opened: {error}") from error
+
+
+def _refuse_foreign(environment: lmdb.Environment, txn: lmdb.Transaction[bytes], path: Path) -> None:
+    """Tells a new environment and ours from another program's or another format."""
+    if txn.stat()["entries"] == 0:
+        return
+    try:
+        database = environment.open_db(meta.NUMBERS.name.encode(), txn, create=False)
+    except lmdb.Error:
+        found = None
+    else:
+        found = Rows(txn, database, meta.NUMBERS).get(meta.FORMAT)
+    if found is None:
+        raise ForeignEnvironmentError(f"{path} holds another program's data; give another db_path")
+    if found != FORMAT_VERSION:
+        age, remedy = ("newer", "upgrade Rolltrace") if found > FORMAT_VERSION else ("older", "migrate it")
+        raise ForeignEnvironmentError(
+            f"{path} was written by a {age} Rolltrace (format {found}, this one reads {FORMAT_VERSION}); "
+            f"{remedy} or give another db_path"
+        )
+
+
+def _identify(txn: lmdb.Transaction[bytes], databases: Mapping[str, Database]) -> str:
+    """The epoch; made with the format's number in a new environment."""
+    texts = MutableRows(txn, databases[meta.TEXTS.name], meta.TEXTS)
+    epoch = texts.get(meta.EPOCH)
+    if epoch is None:
+        epoch = secrets.token_hex(16)
+        texts.put(meta.EPOCH, epoch)
+        MutableRows(txn, databases[meta.NUMBERS.name], meta.NUMBERS).put(meta.FORMAT, FORMAT_VERSION)
+    return epoch

@@ -1,0 +1,155 @@
+"""The store on LMDB: joins the environment, the writer, the doorbell and the presence. A shell."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import lmdb
+
+from rolltrace.v1.trace_pb2 import Trace
+from rolltrace_store.batch import Admission, Append, Committer, Work
+from rolltrace_store.doorbell import Bell, Folder, Ringer
+from rolltrace_store.environment import Environment, open_environment
+from rolltrace_store.errors import StoreBusyError, StoreClosedError
+from rolltrace_store.expansion import Expander
+from rolltrace_store.interface import Commit, Durability, ProxyReport, ReadView, WriteView
+from rolltrace_store.names import check_session_id, check_trace_id
+from rolltrace_store.presence import Presence, live_proxies
+from rolltrace_store.read_view import LmdbReadView
+from rolltrace_store.writer import Writer
+
+T = TypeVar("T")
+
+MIB = 1 << 20
+_WORK_SIZE = 1024
+_POLL = 0.25
+_POLL_WITHOUT_BELL = 0.01
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """How to open a store. Sizes in bytes; the names are those of the settings.
+
+    `max_db_size` MUST be the same in every process of an environment. Half of `history_cache_size` is for
+    what a writer remembers of sessions, half for expanded traces.
+    """
+
+    durability: Durability = Durability.POWER
+    max_db_size: int = 1 << 40
+    history_cache_size: int = 256 * MIB
+    write_queue_size: int = 256 * MIB
+
+
+DEFAULTS = StoreOptions()
+
+
+def open_store(path: str | Path, options: StoreOptions = DEFAULTS, *, proxy: bool = False) -> LmdbStore:
+    """Opens the environment in directory `path`, or makes it. `proxy`: be seen by `live_proxies`.
+
+    Raises ForeignEnvironmentError when the path holds something else, StoreError when it can't be opened
+    (one process opens a path once).
+    """
+    environment = open_environment(Path(path), options.durability, options.max_db_size)
+    return LmdbStore(environment, options, proxy)
+
+
+class LmdbStore:
+    """Implements interface.Store. All its methods belong to one event loop."""
+
+    def __init__(self, environment: Environment, options: StoreOptions, proxy: bool) -> None:
+        self._environment = environment
+        self._closed = False
+        self._expander = Expander(options.history_cache_size // 2)
+        self._bells = Folder(environment.path)
+        self._ringer = Ringer(self._bells)
+        self._bell: Bell | None = None
+        self._presence = Presence(environment.path) if proxy else None
+        committer = Committer(environment, self._expander, options.history_cache_size // 2)
+        self._writer = Writer(
+            committer.commit, self._ringer.ring, self._check_readers, options.write_queue_size
+        )
+
+    async def read(self, work: Callable[[ReadView], T]) -> T:
+        return self._read(work)
+
+    def _read(self, work: Callable[[LmdbReadView], T]) -> T:
+        self._check_open()
+        with self._environment.lmdb.begin() as txn:
+            return work(LmdbReadView(self._environment, txn, self._expander))
+
+    async def write(self, work: Callable[[WriteView], T]) -> T:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._writer.submit(Work(_WORK_SIZE, future, work))
+        return await future
+
+    def admit(self, session_id: str) -> None:
+        check_session_id(session_id)
+        if self._read(lambda view: view.has_session(session_id)):
+            return
+        try:
+            self._writer.submit(Admission(_WORK_SIZE, None, session_id))
+        except StoreBusyError as error:
+            log.warning(
+                "session %s: its admission is not recorded, its traces will be: %s", session_id, error
+            )
+
+    async def append_trace(self, trace: Trace) -> Commit:
+        check_session_id(trace.session_id)
+        check_trace_id(trace.trace_id)
+        future: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
+        self._writer.submit(Append(trace.ByteSize(), future, trace))
+        return await future
+
+    async def wait(self, after: int, timeout: float) -> int:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        self._check_open()
+        if self._bell is None:
+            self._bell = Bell(self._bells)
+        poll = _POLL if self._bell.audible else _POLL_WITHOUT_BELL
+        while (head := self._read(LmdbReadView.head)) <= after and (left := end - loop.time()) > 0:
+            await self._bell.heard(min(left, poll))
+        return head
+
+    def report_proxy(self, in_flight: Mapping[str, int]) -> None:
+        self._check_open()
+        if self._presence is not None:
+            self._presence.report(in_flight)
+
+    async def live_proxies(self) -> Sequence[ProxyReport]:
+        self._check_open()
+        return live_proxies(self._environment.path)
+
+    def queued_bytes(self) -> int:
+        return self._writer.queued_bytes
+
+    async def close(self) -> None:
+        await self._writer.close()
+        if self._closed:
+            return
+        self._closed = True
+        if self._presence is not None:
+            self._presence.close()
+        if self._bell is not None:
+            self._bell.close()
+        self._ringer.close()
+        self._bells.close()
+        self._environment.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosedError("the store is closed")
+
+    def _check_readers(self) -> None:
+        """Frees the slots of readers that died."""
+        try:
+            self._environment.lmdb.reader_check()
+        except lmdb.Error:
+            log.exception("readers cannot be checked")

@@ -1,0 +1,157 @@
+"""A consistent look at the store: what a reading `work` is given. It cannot write, by type.
+
+Rule: a view dies with its transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import lmdb
+
+from rolltrace.v1.session_pb2 import Session
+from rolltrace.v1.trace_pb2 import Trace
+from rolltrace.v1.worker_pb2 import Worker
+from rolltrace_store import schema
+from rolltrace_store.environment import Environment
+from rolltrace_store.errors import CorruptError, RequestReusedError
+from rolltrace_store.expansion import Expander
+from rolltrace_store.history import LOAD_COUNT, Recent
+from rolltrace_store.interface import LogState, Record, Request, StoreStats
+from rolltrace_store.names import check_request_id
+from rolltrace_store.rows import Rows
+from rolltrace_store.schema import meta
+from rolltrace_store.schema.codec import Table
+from rolltrace_store.schema.session_trace import CallKey, prefix
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class LmdbReadView:
+    """Implements interface.ReadView on a transaction."""
+
+    def __init__(self, environment: Environment, txn: lmdb.Transaction[bytes], expander: Expander) -> None:
+        self._environment = environment
+        self._txn = txn
+        self._expander = expander
+
+    def _rows(self, table: Table[K, V]) -> Rows[K, V]:
+        return Rows(self._txn, self._environment.databases[table.name], table)
+
+    def session(self, session_id: str) -> Session | None:
+        session = self._rows(schema.SESSIONS).get(session_id)
+        return None if session is None else self._with_counts(session)
+
+    def has_session(self, session_id: str) -> bool:
+        return self._rows(schema.SESSIONS).get(session_id) is not None
+
+    def sessions(self, after: str = "") -> Iterator[Session]:
+        for session_id, session in self._rows(schema.SESSIONS).scan(after):
+            if session_id != after:
+                yield self._with_counts(session)
+
+    def _with_counts(self, session: Session) -> Session:
+        counters = self._rows(schema.COUNTERS).get(session.session_id)
+        if counters is not None:
+            session.call_count = counters.calls
+            session.failed_call_count = counters.failed_calls
+            session.incomplete = counters.incomplete
+        return session
+
+    def trace(self, trace_id: str) -> bytes | None:
+        sequence = self._rows(schema.TRACE_IDS).get(trace_id)
+        return None if sequence is None else self._body(sequence)
+
+    def has_trace(self, trace_id: str) -> bool:
+        return self._rows(schema.TRACE_IDS).get(trace_id) is not None
+
+    def traces(self, session_id: str, from_index: int = 0) -> Iterator[bytes]:
+        rows = self._rows(schema.SESSION_TRACES)
+        for _, row in rows.scan(CallKey(session_id, from_index), prefix(session_id)):
+            yield self._body(row.sequence)
+
+    def _body(self, sequence: int) -> bytes:
+        entry = self._rows(schema.LOG).get(sequence)
+        if entry is None:
+            raise CorruptError(f"an index names event {sequence}, which is not in the log")
+        return entry.body
+
+    def events(self, after: int) -> Iterator[Record]:
+        for sequence, entry in self._rows(schema.LOG).scan(after + 1):
+            yield Record(sequence, entry.kind, entry.body)
+
+    def head(self) -> int:
+        """The sequence of the last event that there ever was; 0 before the first."""
+        return self._rows(meta.NUMBERS).get(meta.HEAD) or 0
+
+    def log_state(self) -> LogState:
+        head = self.head()
+        first = next(self._rows(schema.LOG).scan(), None)
+        return LogState(self._environment.epoch, head + 1 if first is None else first[0], head)
+
+    def expand(self, trace: Trace) -> Trace:
+        return self._expander.expand(trace, self.trace)
+
+    def recent(self, session_id: str) -> list[Recent]:
+        """The session's latest traces, for Histories, in the order of call_index."""
+        rows = self._rows(schema.SESSION_TRACES)
+        end = CallKey(session_id, (1 << 64) - 1)
+        sequences: list[int] = []
+        for _, row in rows.scan_back(end, prefix(session_id)):
+            sequences.append(row.sequence)
+            if len(sequences) == LOAD_COUNT:
+                break
+        sizes: dict[str, int] = {}
+        found: list[Recent] = []
+        for sequence in reversed(sequences):
+            body = self._body(sequence)
+            trace = Trace.FromString(body)
+            found.append(Recent(self.expand(trace), self._chain_bytes(trace, len(body), sizes)))
+        return found
+
+    def _chain_bytes(self, trace: Trace, size: int, known: dict[str, int]) -> int:
+        """The stored bytes from the one after the trace's key frame to its own."""
+        walked: list[tuple[str, int]] = []
+        while trace.trace_id not in known and trace.compact.base_trace_id:
+            walked.append((trace.trace_id, size))
+            body = self.trace(trace.compact.base_trace_id)
+            if body is None:
+                raise CorruptError(f"trace {trace.trace_id} rests on a trace that is not there")
+            trace, size = Trace.FromString(body), len(body)
+        total = known.setdefault(trace.trace_id, 0)
+        for trace_id, part in reversed(walked):
+            total += part
+            known[trace_id] = total
+        return total
+
+    def worker(self, worker_id: str) -> Worker | None:
+        return self._rows(schema.WORKERS).get(worker_id)
+
+    def workers(self) -> Sequence[Worker]:
+        return [worker for _, worker in self._rows(schema.WORKERS).scan()]
+
+    def workers_revision(self) -> int:
+        return self._rows(meta.NUMBERS).get(meta.WORKERS_REVISION) or 0
+
+    def remembered(self, request: Request) -> bytes | None:
+        check_request_id(request.request_id)
+        if not request.request_id:
+            return None
+        answer = self._rows(schema.REQUESTS).get(request.request_id)
+        if answer is None:
+            return None
+        if (answer.rpc, answer.digest) != (request.rpc, request.digest):
+            raise RequestReusedError(request.request_id)
+        return answer.response
+
+    def stats(self) -> StoreStats:
+        names = {table.name: table for table in schema.TABLES}
+        return StoreStats(
+            session_count=self._rows(schema.SESSIONS).count(),
+            trace_count=self._rows(schema.TRACE_IDS).count(),
+            used_bytes=sum(self._rows(table).used_bytes() for table in names.values()),
+            file_bytes=self._environment.file_bytes(),
+            limit_bytes=self._environment.max_size,
+        )

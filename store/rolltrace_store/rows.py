@@ -1,0 +1,99 @@
+"""A table within one transaction: typed rows instead of bytes.
+
+Rules: a Rows never outlives its transaction, and only MutableRows can change it. A key that cannot be
+written (not a UUID, not UTF-8, too long) names no row: asking for it is no error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+import lmdb
+
+from rolltrace_store.errors import CorruptError
+from rolltrace_store.schema.codec import UNREADABLE, Codec, Table
+
+if TYPE_CHECKING:
+    from lmdb import _Database  # pyright: ignore[reportPrivateUsage]  # it has no public name
+
+Database: TypeAlias = "_Database"
+
+K = TypeVar("K")
+V = TypeVar("V")
+T = TypeVar("T")
+
+MAX_KEY = 511
+
+
+class Rows(Generic[K, V]):
+    """Reads one table."""
+
+    def __init__(self, txn: lmdb.Transaction[bytes], database: Database, table: Table[K, V]) -> None:
+        self._txn = txn
+        self._database = database
+        self._table = table
+
+    def get(self, key: K) -> V | None:
+        try:
+            encoded = self._table.key.encode(key)
+        except ValueError:
+            return None
+        if not 0 < len(encoded) <= MAX_KEY:
+            return None
+        data = self._txn.get(encoded, None, self._database)
+        return None if data is None else self._read(self._table.value, data)
+
+    def scan(self, start: K | None = None, prefix: bytes = b"") -> Iterator[tuple[K, V]]:
+        """Rows in the order of their keys, from `start` on, while the key's bytes begin with `prefix`."""
+        key = prefix if start is None else self._table.key.encode(start)[:MAX_KEY]
+        with self._txn.cursor(self._database) as cursor:
+            found = cursor.set_range(key) if key else cursor.first()
+            while found and cursor.key().startswith(prefix):
+                yield self._item(cursor)
+                found = cursor.next()
+
+    def scan_back(self, start: K, prefix: bytes) -> Iterator[tuple[K, V]]:
+        """Rows before `start`, from there backwards, while the key's bytes begin with `prefix`."""
+        with self._txn.cursor(self._database) as cursor:
+            past = cursor.set_range(self._table.key.encode(start)[:MAX_KEY])
+            found = cursor.prev() if past else cursor.last()
+            while found and cursor.key().startswith(prefix):
+                yield self._item(cursor)
+                found = cursor.prev()
+
+    def count(self) -> int:
+        return self._txn.stat(self._database)["entries"]
+
+    def used_bytes(self) -> int:
+        stat = self._txn.stat(self._database)
+        return stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
+
+    def _item(self, cursor: lmdb.Cursor[bytes]) -> tuple[K, V]:
+        key, value = cursor.item()
+        return self._read(self._table.key, key), self._read(self._table.value, value)
+
+    def _read(self, codec: Codec[T], data: bytes) -> T:
+        try:
+            return codec.decode(data)
+        except UNREADABLE as error:
+            raise CorruptError(f"a row of table {self._table.name} cannot be read: {error}") from error
+
+
+class MutableRows(Rows[K, V]):
+    """Reads and changes one table."""
+
+    def put(self, key: K, value: V) -> None:
+        self._txn.put(self._table.key.encode(key), self._table.value.encode(value), db=self._database)
+
+    def append(self, key: K, value: V) -> None:
+        """Adds a row whose key is greater than all others."""
+        encoded = self._table.key.encode(key)
+        if not self._txn.put(
+            encoded, self._table.value.encode(value), append=True, overwrite=False, db=self._database
+        ):
+            raise CorruptError(f"table {self._table.name} has a row after the last one already")
+
+    def delete(self, key: K) -> bool:
+        """Whether there was such a row."""
+        return self.get(key) is not None and self._txn.delete(self._table.key.encode(key), db=self._database)

@@ -1,0 +1,33 @@
+"""log: sequence -> one event. Value: u8 kind (EventKind), then the serialised message of that kind.
+
+Keys only ever grow, so rows are appended. The message of a trace is complete, so that a service can
+pass the stored bytes on as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rolltrace.v1.event_pb2 import EventKind
+from rolltrace_store.schema.codec import U64, Codec, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event without its sequence."""
+
+    kind: EventKind.ValueType
+    body: bytes
+
+
+def _encode(entry: Entry) -> bytes:
+    return bytes((entry.kind,)) + entry.body
+
+
+def _decode(data: bytes) -> Entry:
+    if not data:
+        raise ValueError("an empty entry")
+    return Entry(EventKind.ValueType(data[0]), data[1:])
+
+
+LOG: Table[int, Entry] = Table("log", U64, Codec(_encode, _decode))

@@ -1,0 +1,15 @@
+"""meta: facts about the environment as a whole, by name. Numbers are u64 big-endian, the epoch is text."""
+
+from rolltrace_store.schema.codec import TEXT, U64, Table
+
+NUMBERS: Table[str, int] = Table("meta", TEXT, U64)
+TEXTS: Table[str, str] = Table("meta", TEXT, TEXT)
+
+FORMAT = "format"
+"""FORMAT_VERSION of the release that made the environment."""
+EPOCH = "epoch"
+"""Names the log: 32 random hexadecimal digits, made with the environment."""
+HEAD = "head"
+"""The sequence of the last event that there ever was."""
+WORKERS_REVISION = "workers_revision"
+"""The sequence of the last worker_changed."""

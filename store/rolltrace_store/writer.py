@@ -1,0 +1,138 @@
+"""Group commit: one thread takes what is queued and commits it, a batch at a time.
+
+Both durabilities commit in the thread: LMDB's lock is one for all processes and has no try, so a commit
+on the event loop would stop the loop for as long as another process holds it.
+
+Rules:
+
+- The queue is bounded in bytes and refuses what does not fit (StoreBusyError); one operation always fits.
+- Futures are resolved on their loop, with one call for a batch.
+- Between two batches of a full queue the thread rests a moment, or the lock, which is not fair, would
+  never reach the other processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from rolltrace_store.batch import Operation
+from rolltrace_store.errors import StoreBusyError, StoreClosedError
+
+T = TypeVar("T")
+Batch = Sequence[Operation[Any]]
+
+BATCH_BYTES = 4 << 20
+BATCH_COUNT = 256
+REST = 0.0003
+"""Seconds between two batches of a full queue."""
+CHORE_INTERVAL = 30.0
+"""Seconds between two runs of the chore, at least."""
+
+log = logging.getLogger(__name__)
+
+
+class Writer:
+    """A queue and the thread that empties it."""
+
+    def __init__(
+        self,
+        commit: Callable[[Batch], None],
+        committed: Callable[[], None],
+        chore: Callable[[], None],
+        max_bytes: int,
+    ) -> None:
+        """In the thread: `commit` gives a batch its outcome, `committed` follows, `chore` runs at times."""
+        self._commit = commit
+        self._committed = committed
+        self._chore = chore
+        self._max_bytes = max_bytes
+        self._queue: SimpleQueue[Operation[Any] | None] = SimpleQueue()
+        self._queued_bytes = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._stopping = False
+        self._next_chore = time.monotonic() + CHORE_INTERVAL
+        self._thread = threading.Thread(target=self._run, name="rolltrace-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._queued_bytes
+
+    def submit(self, operation: Operation[Any]) -> None:
+        """Queues it; on the event loop. Raises StoreBusyError, StoreClosedError."""
+        if self._closed:
+            raise StoreClosedError("the store is closed")
+        if self._queued_bytes and self._queued_bytes + operation.size > self._max_bytes:
+            raise StoreBusyError(
+                f"{self._queued_bytes} bytes wait to be committed, write_queue_size is {self._max_bytes}: "
+                "try again shortly"
+            )
+        self._loop = asyncio.get_running_loop()
+        self._queued_bytes += operation.size
+        self._queue.put(operation)
+
+    async def close(self) -> None:
+        """Commits what is queued and ends the thread."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            if batch := self._take():
+                self._commit(batch)
+                self._committed()
+                self._hand_back(batch)
+                if not self._queue.empty():
+                    time.sleep(REST)
+            self._do_chore()
+
+    def _take(self) -> list[Operation[Any]]:
+        """Waits for an operation, then takes what else is there, up to a batch."""
+        batch: list[Operation[Any]] = []
+        size = 0
+        try:
+            while size < BATCH_BYTES and len(batch) < BATCH_COUNT:
+                wait = not batch
+                operation = self._queue.get(wait, CHORE_INTERVAL if wait else None)
+                if operation is None:
+                    self._stopping = True
+                    break
+                batch.append(operation)
+                size += operation.size
+        except Empty:
+            pass
+        return batch
+
+    def _hand_back(self, batch: Batch) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(self._resolve, batch)
+        except RuntimeError:
+            log.warning("the event loop ended before %d writes were answered; they are decided", len(batch))
+
+    def _resolve(self, batch: Batch) -> None:
+        for operation in batch:
+            self._queued_bytes -= operation.size
+            future = operation.future
+            if future is None:
+                if operation.error is not None:
+                    log.warning("an admission was not recorded: %s", operation.error)
+            elif not future.done():
+                if operation.error is None:
+                    future.set_result(operation.result)
+                else:
+                    future.set_exception(operation.error)
+
+    def _do_chore(self) -> None:
+        if time.monotonic() >= self._next_chore:
+            self._next_chore = time.monotonic() + CHORE_INTERVAL
+            self._chore()

@@ -1,0 +1,178 @@
+"""Which worker a call goes to, and what happens when there is none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from rolltrace.v1 import session_pb2, worker_pb2
+from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_store.interface import Store
+from tests.proxy.answers import chat_answer
+from tests.proxy.gateway import Gateway, gateway, put, row, with_settings
+from tests.proxy.scripted import Reply, ScriptedWorker, scripted, whole
+from tests.servers import free_port
+
+
+@asynccontextmanager
+async def two_workers() -> AsyncIterator[tuple[ScriptedWorker, ScriptedWorker]]:
+    async with scripted(whole(chat_answer())) as one, scripted(whole(chat_answer())) as two:
+        yield one, two
+
+
+async def call(gate: Gateway, session_id: str = "s", **fields: object) -> int:
+    async with gate.chat(session_id=session_id, **fields) as response:
+        await response.read()
+        return response.status
+
+
+def nobody() -> str:
+    """A URL that nothing listens at."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+async def test_a_session_stays_with_its_worker_and_sessions_spread(store: Store) -> None:
+    async with two_workers() as (one, two), gateway(store, one, two) as gate:
+        for turn in range(3):
+            for number in range(12):
+                assert await call(gate, f"s-{number}", turn=turn) == 200
+        used = [{t.worker_id for t in await gate.traces(f"s-{number}")} for number in range(12)]
+    assert all(len(workers) == 1 for workers in used)
+    assert set.union(*used) == {"w-1", "w-2"}
+
+
+async def test_a_dead_worker_costs_a_retry_and_not_a_call(store: Store) -> None:
+    async with scripted(whole(chat_answer())) as alive:
+        async with gateway(store, row(nobody(), "dead"), row(alive, "alive")) as gate:
+            for number in range(10):
+                assert await call(gate, f"s-{number}") == 200
+            traces = [t for number in range(10) for t in await gate.traces(f"s-{number}")]
+    assert {t.worker_id for t in traces} == {"alive"}
+    assert sum(t.attempt_count > 1 for t in traces) == 3, "then the breaker is open"
+
+
+async def test_workers_that_cannot_be_reached_are_a_502(store: Store) -> None:
+    async with gateway(store, row(nobody(), "a"), row(nobody(), "b")) as gate:
+        async with gate.chat() as response:
+            error = (await response.json())["error"]
+        trace = await gate.trace()
+    assert (response.status, error["code"]) == (502, "worker_unreachable")
+    assert (trace.status, trace.attempt_count) == (pb.CALL_STATUS_UPSTREAM_ERROR, 2)
+    assert trace.error.message == error["message"]
+
+
+async def test_no_worker_is_a_503_that_says_what_to_do(store: Store) -> None:
+    async with gateway(store) as gate:
+        async with gate.chat() as response:
+            error = (await response.json())["error"]
+        trace = await gate.trace()
+    assert response.status == 503
+    assert response.headers["Retry-After"] == "1"
+    assert response.headers["x-rolltrace-trace-id"] == trace.trace_id
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["code"] == "no_worker"
+    assert "rolltrace workers add URL" in error["message"]
+    assert (trace.status, trace.http_status) == (pb.CALL_STATUS_REFUSED, 503)
+
+
+async def test_only_workers_that_serve_the_model_are_asked(store: Store) -> None:
+    async with two_workers() as (one, two):
+        first, second = row(one, "a"), row(two, "b")
+        first.model_names.append("m")
+        second.model_names.append("n")
+        async with gateway(store, first, second) as gate:
+            for number in range(8):
+                assert await call(gate, f"s-{number}", model="n") == 200
+            assert await call(gate, "other", model="x") == 503
+            assert "'x'" in (await gate.trace("other")).error.message
+    assert (len(one.seen), len(two.seen)) == (0, 8)
+
+
+async def test_unhealthy_and_cordoned_workers_come_last_and_draining_ones_never(store: Store) -> None:
+    async with two_workers() as (good, other):
+        ill = row(other, "ill")
+        ill.health = worker_pb2.WORKER_HEALTH_UNHEALTHY
+        async with gateway(store, row(good, "good"), ill) as gate:
+            for number in range(8):
+                assert await call(gate, f"s-{number}") == 200
+            assert len(good.seen) == 8
+            await put(store, row(good, "good", worker_pb2.WORKER_STATE_CORDONED))
+            assert await call(gate, "cordoned") == 200
+            await put(store, row(good, "good", worker_pb2.WORKER_STATE_DRAINING))
+            assert await call(gate, "ill") == 200
+            assert (len(good.seen), len(other.seen)) == (9, 1)
+            await put(store, row(other, "ill", worker_pb2.WORKER_STATE_DRAINING))
+            assert await call(gate, "none") == 503
+
+
+async def test_busy_is_not_dead(store: Store) -> None:
+    async with scripted(whole({"error": "busy"}, status=503)) as busy, gateway(store, busy) as gate:
+        for _ in range(10):
+            assert await call(gate) == 503
+    assert len(busy.seen) == 10
+
+
+async def test_control_hears_when_a_draining_worker_is_idle(store: Store) -> None:
+    go = asyncio.Event()
+    answer = whole(chat_answer())
+    answer.before = [go]
+    async with scripted(answer) as worker, gateway(store, worker) as gate:
+        running = asyncio.create_task(call(gate))
+        await worker.arrived.wait()
+        await put(store, row(worker, state=worker_pb2.WORKER_STATE_DRAINING))
+        await in_flight(store, {"w-1": 1})
+        go.set()
+        assert await running == 200
+        await in_flight(store, {})
+
+
+async def in_flight(store: Store, expected: dict[str, int]) -> None:
+    while True:
+        reports = [{k: v for k, v in r.in_flight.items() if v} for r in await store.live_proxies()]
+        if reports == [expected]:
+            return
+        await asyncio.sleep(0.01)
+
+
+async def test_a_sealed_session_takes_no_calls(store: Store) -> None:
+    async with scripted(Reply()) as worker, gateway(store, worker) as gate:
+        session = session_pb2.Session(session_id="s", state=session_pb2.SESSION_STATE_SEALED)
+        gate.proxy.shared.store = SealedStore(store, session)  # type: ignore[assignment]
+        async with gate.chat() as response:
+            error = (await response.json())["error"]
+    assert (response.status, error["code"]) == (409, "session_sealed")
+    assert not worker.seen
+
+
+class SealedStore:
+    """Sealing has no call of its own yet: a store whose session is sealed."""
+
+    def __init__(self, store: Store, session: session_pb2.Session) -> None:
+        self._store = store
+        self._session = session
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def read(self, work: object) -> object:
+        return None, self._session
+
+
+@pytest.mark.parametrize("delay", [0.1])
+async def test_connecting_has_a_time_out(store: Store, delay: float) -> None:
+    # A listener whose backlog is full takes no more connections.
+    import socket
+
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for other in (first, second):
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        async with gateway(store, row(url), settings=with_settings(connect_timeout=delay)) as gate:
+            assert await call(gate) == 504
+            assert (await gate.trace()).error.code == "timeout_connect"

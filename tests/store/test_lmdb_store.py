@@ -1,0 +1,9 @@
+"""The contract, on LMDB."""
+
+from __future__ import annotations
+
+from tests.store.contract import StoreContract
+
+
+class TestLmdbStore(StoreContract):
+    pass
