@@ -34,7 +34,7 @@ def environment(end: str) -> Path:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([base_python(), "-m", "venv", folder], check=True, capture_output=True)
-    install = [python, "-m", "pip", "install", "-q", "--only-binary", ":all:", *ENDS[end]]
+    install = [str(python), "-m", "pip", "install", "-q", "--only-binary", ":all:", *ENDS[end]]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"cannot install {' '.join(ENDS[end])} (offline?): {done.stderr.strip()[-200:]}")
