@@ -8,7 +8,10 @@ from rolltrace_store.interface import LogState
 
 
 class CursorError(StoreError):
-    """A cursor that names no place in this log. `reason` is CURSOR_EPOCH, CURSOR_COMPACTED or CURSOR_AHEAD."""
+    """A cursor that names no place in this log.
+
+    `reason` is CURSOR_EPOCH, CURSOR_COMPACTED or CURSOR_AHEAD.
+    """
 
     def __init__(self, reason: str, message: str, log: LogState) -> None:
         super().__init__(message)

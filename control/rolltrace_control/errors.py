@@ -13,8 +13,8 @@ from typing import TypeVar, cast
 import grpc
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2 as rpc
-from google.rpc.status_pb2 import Status
+from google.rpc import error_details_pb2 as rpc  # type: ignore[import-untyped]  # typed, without py.typed
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # as above
 
 from rolltrace_control.cursors import CursorError
 from rolltrace_store.errors import (
@@ -48,7 +48,7 @@ class Failure:
 
     def trailers(self) -> tuple[tuple[str, bytes], ...]:
         """The google.rpc.Status as gRPC carries it."""
-        number = cast(tuple[int, str], self.code.value)[0]
+        number = self.code.value[0]
         status = Status(code=number, message=self.message)
         for detail in self.details:
             packed = Packed()
@@ -71,15 +71,11 @@ def _resource(kind: str, name: str, error: StoreError) -> rpc.ResourceInfo:
 
 
 def _not_found(error: NotFoundError) -> Failure:
-    return Failure(
-        grpc.StatusCode.NOT_FOUND, str(error), [_resource(error.kind, error.name, error)]
-    )
+    return Failure(grpc.StatusCode.NOT_FOUND, str(error), [_resource(error.kind, error.name, error)])
 
 
 def _exists(error: AlreadyExistsError) -> Failure:
-    return Failure(
-        grpc.StatusCode.ALREADY_EXISTS, str(error), [_resource(error.kind, error.name, error)]
-    )
+    return Failure(grpc.StatusCode.ALREADY_EXISTS, str(error), [_resource(error.kind, error.name, error)])
 
 
 def _retry(code: grpc.StatusCode, seconds: float) -> Callable[[StoreError], Failure]:
@@ -133,5 +129,5 @@ def failure_of(error: Exception) -> Failure | None:
     """How an RPC ends that raised `error`; None for an error that nobody foresaw."""
     for row in TABLE:
         if isinstance(error, row.kind):
-            return row.failure(cast(StoreError, error))
+            return row.failure(error)
     return None

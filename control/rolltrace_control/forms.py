@@ -14,7 +14,6 @@ from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_store.errors import CorruptError, InvalidArgumentError
 from rolltrace_store.interface import ReadView
 
-_HEAVY = ("prompt_token_ids", "completions", "request_json", "response_json", "compact")
 _VIEWS = (
     pb.TRACE_VIEW_UNSPECIFIED,
     pb.TRACE_VIEW_FULL,
@@ -36,9 +35,7 @@ class TraceForm:
             return stored if self.takes_zstd else _decompressed(stored)
         trace = pb.Trace.FromString(stored)
         if self.view == pb.TRACE_VIEW_METADATA:
-            for field in _HEAVY:
-                trace.ClearField(field)
-            return trace.SerializeToString()
+            return _without_heavy(trace).SerializeToString()
         return view.expand(trace).SerializeToString()
 
 
@@ -47,6 +44,15 @@ def trace_form(view: pb.TraceView.ValueType, accept: Iterable[pb.Compression.Val
     if view not in _VIEWS:
         raise InvalidArgumentError("view", f"view {view} is not known")
     return TraceForm(view, pb.COMPRESSION_ZSTD in accept)
+
+
+def _without_heavy(trace: pb.Trace) -> pb.Trace:
+    trace.ClearField("prompt_token_ids")
+    trace.ClearField("completions")
+    trace.ClearField("request_json")
+    trace.ClearField("response_json")
+    trace.ClearField("compact")
+    return trace
 
 
 def _decompressed(stored: bytes) -> bytes:

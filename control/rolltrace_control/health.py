@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Collection
 
 import grpc
-import grpc.aio
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc as services
 

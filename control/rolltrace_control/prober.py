@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import aiohttp
 
@@ -37,7 +38,7 @@ class Prober:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncGenerator[None, None]:
         """Checks until the block ends."""
         rounds = asyncio.create_task(self._rounds(), name="prober")
         try:
@@ -63,7 +64,10 @@ class Prober:
             if worker_id not in self._running:
                 task = asyncio.create_task(self._check(worker), name=f"check-{worker_id}")
                 self._running[worker_id] = task
-                task.add_done_callback(lambda _, name=worker_id: self._running.pop(name, None))
+                task.add_done_callback(partial(self._ended, worker_id))
+
+    def _ended(self, worker_id: str, _: asyncio.Task[None]) -> None:
+        del self._running[worker_id]
 
     async def _check(self, worker: pb.Worker) -> None:
         if worker.health != pb.WORKER_HEALTH_UNKNOWN:
@@ -95,9 +99,7 @@ class Prober:
             return Outcome.FAILED, str(error) or type(error).__name__
 
 
-def _note(
-    view: WriteView, checked: pb.Worker, health: pb.WorkerHealth.ValueType, message: str
-) -> None:
+def _note(view: WriteView, checked: pb.Worker, health: pb.WorkerHealth.ValueType, message: str) -> None:
     """Writes a health, unless the worker was removed or replaced meanwhile."""
     worker = view.worker(checked.worker_id)
     if worker is None or worker.url != checked.url or worker.health == health:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
@@ -56,7 +57,7 @@ class ListenError(Exception):
 
 
 @asynccontextmanager
-async def serve(settings: Settings, store: Store) -> AsyncIterator[int]:
+async def serve(settings: Settings, store: Store) -> AsyncGenerator[int, None]:
     """Serves while the block runs, and drains at its end; gives the bound port.
 
     Raises ListenError. The store stays open.
@@ -118,6 +119,7 @@ def _why_not(host: str, port: int) -> str:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
-        cause = error.strerror or str(error)
-        return f"port {port} is taken: {cause}; stop what listens at {authority(host, port)}, or give another --control-port"
+        if error.errno == errno.EADDRINUSE:
+            return f"port {port} is taken: stop what listens there, or give another --control-port"
+        return f"cannot listen at {authority(host, port)}: {error.strerror or error}"
     return f"cannot listen at {authority(host, port)}"

@@ -7,10 +7,10 @@ the message that is being sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from time import monotonic
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -21,6 +21,7 @@ from rolltrace_control.batches import Page, read_batch, read_page
 from rolltrace_control.errors import DrainingError
 from rolltrace_control.filters import EventMatcher
 from rolltrace_control.forms import TraceForm, trace_form
+from rolltrace_control.interceptor import Handler
 from rolltrace_control.pace import Pace
 from rolltrace_control.watch import LogWatch
 from rolltrace_store.errors import NotFoundError
@@ -29,7 +30,7 @@ from rolltrace_store.names import check_session_id, check_trace_id
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TraceService"].full_name
 Write = Callable[[bytes], Awaitable[None]]
-Context = grpc.aio.ServicerContext[Any, bytes]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, bytes]"
 
 
 class TraceServicer:
@@ -62,7 +63,9 @@ class TraceServicer:
             return read_page(view, request.session_id, start, size, form)
 
         page = await self._store.read(work)
-        token = "" if page.next_index is None else paging.next_token("ListTraces", scope, str(page.next_index))
+        token = (
+            "" if page.next_index is None else paging.next_token("ListTraces", scope, str(page.next_index))
+        )
         return wire.list_traces_response(page.traces, token)
 
     async def Subscribe(self, request: pb.SubscribeRequest, context: Context) -> None:
@@ -76,7 +79,7 @@ class TraceServicer:
             await stream.run(matcher, form)
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _counted(self) -> Generator[None, None, None]:
         self.subscriber_count += 1
         try:
             yield
@@ -128,13 +131,11 @@ class _Stream:
 
 def add_to_server(servicer: TraceServicer, server: grpc.aio.Server) -> None:
     """Registers the RPCs with no serializer, since the answers are bytes."""
-    handlers = {
+    handlers: dict[str, Handler] = {
         "GetTrace": grpc.unary_unary_rpc_method_handler(servicer.GetTrace, pb.GetTraceRequest.FromString),
         "ListTraces": grpc.unary_unary_rpc_method_handler(
             servicer.ListTraces, pb.ListTracesRequest.FromString
         ),
-        "Subscribe": grpc.unary_stream_rpc_method_handler(
-            servicer.Subscribe, pb.SubscribeRequest.FromString
-        ),
+        "Subscribe": grpc.unary_stream_rpc_method_handler(servicer.Subscribe, pb.SubscribeRequest.FromString),
     }
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])

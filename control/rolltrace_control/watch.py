@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from rolltrace_control.errors import DrainingError
@@ -58,7 +58,7 @@ class LogWatch:
         news.set()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncGenerator[None, None]:
         """Follows the store's head until the block ends."""
         task = asyncio.create_task(self._follow(), name="log-watch")
         try:
@@ -81,7 +81,7 @@ class LogWatch:
 
 
 @asynccontextmanager
-async def _until(seconds: float) -> AsyncIterator[None]:
+async def _until(seconds: float) -> AsyncGenerator[None, None]:
     try:
         async with asyncio.timeout(seconds):
             yield

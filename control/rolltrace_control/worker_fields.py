@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from rolltrace.v1 import worker_pb2 as pb
@@ -64,13 +65,9 @@ def registered(asked: pb.Worker, known: pb.Worker | None, now: Timestamp) -> pb.
         raise AlreadyExistsError(
             "worker",
             asked.worker_id,
-            f"worker {asked.worker_id!r} is at {known.url}; deregister it, or give this one another worker_id",
+            f"worker {asked.worker_id!r} is at {known.url}: deregister it, or give another worker_id",
         )
-    kept = pb.Worker()
-    kept.CopyFrom(known)
-    for field in UPDATABLE:
-        kept.ClearField(field)
-    worker.MergeFrom(kept)
+    FieldMask(paths=OUTPUT_ONLY).MergeMessage(known, worker)
     worker.state = asked.state or known.state
     worker.engine = asked.engine or known.engine
     return worker
@@ -110,11 +107,7 @@ def updated(known: pb.Worker, request: UpdateWorkerRequest) -> pb.Worker:
     """`known` with the fields of the mask changed. Raises InvalidArgumentError."""
     worker = pb.Worker()
     worker.CopyFrom(known)
-    for path in request.update_mask.paths:
-        worker.ClearField(path)  # type: ignore[arg-type]  # check_update allows names of fields only
-    chosen = pb.Worker()
-    request.update_mask.MergeMessage(request.worker, chosen)
-    worker.MergeFrom(chosen)
+    request.update_mask.MergeMessage(request.worker, worker, replace_repeated_field=True)
     _complete(worker)
     return worker
 
