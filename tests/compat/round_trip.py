@@ -1,6 +1,6 @@
 """Runs in an environment that has grpcio and protobuf alone: everything the client can do, once.
 
-`python round_trip.py HOST:PORT`, against a server that holds session "recorded" with traces. Prints the
+`python round_trip.py HOST:PORT`, against a server that holds session "recorded" with traces, and one worker. Prints the
 versions that it ran with.
 """
 
@@ -47,7 +47,7 @@ def check_trace(trace: Trace) -> None:
     assert isinstance(ids, array.array)
     assert len(ids) > 0
     assert trace.status == "COMPLETED"
-    assert trace.request["messages"]
+    assert "messages" in trace.request
     as_json(trace)
 
 
@@ -56,9 +56,9 @@ def sync_client(target: str) -> str:
         check_session(
             client.create_session("compat", labels={"a": "b"}, metadata={"n": [1, None, {"x": 0.5}]})
         )
-        worker = client.register_worker("http://127.0.0.1:9", worker_id="compat", model_names=["m"])
+        worker = client.register_worker("http://127.0.0.1:1", worker_id="compat", model_names=["m"])
         assert client.update_worker(worker.worker_id, state=WorkerState.CORDONED).state == "CORDONED"
-        assert [w.worker_id for w in client.list_workers()] == ["compat"]
+        assert [w.worker_id for w in client.list_workers()] == ["127.0.0.1:9", "compat"]
         assert client.deregister_worker("compat", drain_timeout=0.1)
         for trace in client.list_traces("recorded", page_size=2):
             check_trace(trace)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.canned import Canned
+from tests.client.control import running_control
 
 ROOT = Path(__file__).parents[2]
 ENDS = {
@@ -53,12 +53,10 @@ def base_python() -> str:
 
 
 @pytest.fixture
-def recorded() -> Iterator[str]:
+def recorded(tmp_path: Path) -> Iterator[str]:
     """HOST:PORT of a control service that has traces in session "recorded"."""
-    server = Canned()
-    server.state.record("recorded", 3)
-    yield server.target
-    server.stop()
+    with running_control(tmp_path, "recorded") as control:
+        yield control.target
 
 
 @pytest.mark.timeout(300)  # the first time it installs
