@@ -237,6 +237,7 @@ class Exchange:
             raise fault_of(error, begun=call.first_byte is not None) from error
         if data and call.first_byte is None:
             call.first_byte = time.monotonic()
+            self._shared.upstream.begun(response)
         return data
 
     def _headers(self, response: aiohttp.ClientResponse, *, same_length: bool) -> CIMultiDict[str]:

@@ -82,7 +82,7 @@ class Upstream:
             raise fault_of(error, begun=False) from error
 
     async def _request(self, outgoing: Outgoing, connection: _Connection) -> aiohttp.ClientResponse:
-        response = await self._session.request(
+        return await self._session.request(
             outgoing.method,
             URL(outgoing.url, encoded=True),
             data=outgoing.body,
@@ -90,10 +90,13 @@ class Upstream:
             allow_redirects=False,
             trace_request_ctx=connection,
         )
-        # The wait for the first byte of the body has been armed; each later wait is the shorter one.
-        if response.connection is not None and response.connection.protocol is not None:
-            response.connection.protocol.read_timeout = self._settings.idle_timeout
-        return response
+
+    def begun(self, response: aiohttp.ClientResponse) -> None:
+        """The first byte of the body is here: from now on the idle time-out holds."""
+        connection = response.connection
+        if connection is not None and connection.protocol is not None:
+            connection.protocol.read_timeout = self._settings.idle_timeout
+            connection.protocol.start_timeout()
 
     async def close(self) -> None:
         await self._session.close()
@@ -111,7 +114,8 @@ def fault_of(error: BaseException, *, begun: bool) -> Refused:
         case TimeoutError():
             fault, message = Fault.TIMEOUT_TOTAL, "The call took longer than a call may take"
         case aiohttp.ClientConnectorError():
-            fault, message = Fault.UNREACHABLE, f"No connection to the worker: {error}"
+            fault = Fault.UNREACHABLE
+            message = f"No connection to the worker at {error.host}:{error.port}: {error.os_error}"
         case _:
             fault, message = Fault.DISCONNECTED, f"The worker broke off: {error or type(error).__name__}"
     return Refused(fault, f"{message}.")

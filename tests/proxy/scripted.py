@@ -79,7 +79,8 @@ class ScriptedWorker:
 
     async def _step(self, request: web.Request, response: web.StreamResponse, step: Step) -> None:
         if isinstance(step, bytes):
-            await response.write(step)
+            if request.method != "HEAD":
+                await response.write(step)
         elif isinstance(step, asyncio.Event):
             await step.wait()
         elif step == STALL:

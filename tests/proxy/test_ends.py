@@ -24,8 +24,8 @@ async def hang_up_while_waiting(gate: Gateway, arrived: asyncio.Event) -> None:
     await asyncio.wait({task})
 
 
-async def _get(gate: Gateway, **fields: object) -> bytes:
-    async with gate.chat(**fields) as response:
+async def _get(gate: Gateway, *, stream: bool = False) -> bytes:
+    async with gate.chat(stream=stream) as response:
         return await response.read()
 
 

@@ -133,10 +133,10 @@ async def test_a_drain_lets_calls_end(store: Store) -> None:
     answer = whole(chat_answer())
     answer.before = [go]
     async with scripted(answer) as worker, gateway(store, worker) as gate:
-        async with gate.http.get(gate.proxy.url + "/health"):
-            pass  # a connection that stays
         running = asyncio.create_task(status_of(gate))
         await worker.arrived.wait()
+        async with gate.http.get(gate.proxy.url + "/health"):
+            pass  # its connection stays, for what follows
         draining = asyncio.create_task(gate.proxy.drain())
         async with gate.http.get(gate.proxy.url + "/health") as response:
             assert response.status == 503
