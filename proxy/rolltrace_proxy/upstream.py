@@ -8,6 +8,7 @@ is not sent again, since that would run the model twice.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -27,12 +28,18 @@ _MADE_BY_US = ("Accept", "Content-Type", "User-Agent")
 
 @dataclass(slots=True)
 class _Connection:
-    """Whether a request went over a connection that had served another one."""
+    """What a request hears of its connection. `made` is called when there is one."""
 
+    made: Callable[[], None]
     reused: bool = False
 
 
+async def _on_create(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+    context.trace_request_ctx.made()
+
+
 async def _on_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+    context.trace_request_ctx.made()
     context.trace_request_ctx.reused = True
 
 
@@ -51,8 +58,9 @@ class Upstream:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        reuse = aiohttp.TraceConfig()
-        reuse.on_connection_reuseconn.append(_on_reuse)
+        connections = aiohttp.TraceConfig()
+        connections.on_connection_create_end.append(_on_create)
+        connections.on_connection_reuseconn.append(_on_reuse)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -65,12 +73,15 @@ class Upstream:
             ),
             max_line_size=settings.max_header_size,
             max_field_size=settings.max_header_size,
-            trace_configs=[reuse],
+            trace_configs=[connections],
         )
 
-    async def send(self, outgoing: Outgoing) -> aiohttp.ClientResponse:
-        """Returns when the header of the answer is there. Raises Refused, with the faults of a worker."""
-        connection, begun = _Connection(), time.monotonic()
+    async def send(self, outgoing: Outgoing, connected: Callable[[], None]) -> aiohttp.ClientResponse:
+        """Returns when the header of the answer is there; calls `connected` when a connection is.
+
+        Raises Refused, with the faults of a worker.
+        """
+        connection, begun = _Connection(connected), time.monotonic()
         try:
             try:
                 return await self._request(outgoing, connection)

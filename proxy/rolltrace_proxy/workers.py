@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -83,7 +83,7 @@ class Workers:
         ]
 
     @contextmanager
-    def sending(self, worker_id: str) -> Iterator[Breaker]:
+    def sending(self, worker_id: str) -> Generator[Breaker, None, None]:
         """Counts a call as in flight while it runs; gives the breaker that is to hear of its connection."""
         breaker = self._breakers.setdefault(worker_id, Breaker())
         breaker.attempt(self._clock())

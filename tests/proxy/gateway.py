@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import cast
@@ -98,7 +98,7 @@ async def put(store: Store, *rows: worker_pb2.Worker) -> None:
 @asynccontextmanager
 async def gateway(
     store: Store, *workers: ScriptedWorker | worker_pb2.Worker, settings: Settings = SETTINGS
-) -> AsyncIterator[Gateway]:
+) -> AsyncGenerator[Gateway, None]:
     """Workers are registered as w-1, w-2, ... unless they are rows already."""
     numbered = enumerate(workers, 1)
     await put(store, *[row(w, f"w-{n}") if isinstance(w, ScriptedWorker) else w for n, w in numbered])
