@@ -1,1 +1,92 @@
-"""What a trainer installs: the client, and the `rolltrace` command."""
+"""What a trainer installs: the client, and the `rolltrace` command.
+
+It needs grpcio and protobuf, any of a wide range, and nothing else; numpy and a Zstandard module are used
+where they are. It knows the contract in rolltrace.v1 and no other part of the project.
+"""
+
+from .aio import AsyncClient, AsyncSubscription
+from .client import Client, Subscription
+from .cursor import Cursor
+from .errors import (
+    AlreadyExists,
+    Closed,
+    CursorError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    RolltraceError,
+    Unavailable,
+    UnreadableBody,
+)
+from .events import (
+    Event,
+    EventKind,
+    PolicyChangedEvent,
+    Position,
+    SessionDeletedEvent,
+    SessionSealedEvent,
+    TraceEvent,
+    WorkerChangedEvent,
+)
+from .session_calls import NewSession
+from .sessions import DeletedSessions, Outcome, Session, SessionState
+from .status import Status
+from .traces import (
+    CallError,
+    CallStatus,
+    CaptureGap,
+    CaptureGapKind,
+    Completion,
+    Trace,
+    Usage,
+    VersionSpan,
+    View,
+)
+from .workers import Worker, WorkerHealth, WorkerState
+
+__all__ = [
+    "AlreadyExists",
+    "AsyncClient",
+    "AsyncSubscription",
+    "CallError",
+    "CallStatus",
+    "CaptureGap",
+    "CaptureGapKind",
+    "Client",
+    "Closed",
+    "Completion",
+    "Cursor",
+    "CursorError",
+    "DeadlineExceeded",
+    "DeletedSessions",
+    "Event",
+    "EventKind",
+    "FailedPrecondition",
+    "InvalidArgument",
+    "NewSession",
+    "NotFound",
+    "Outcome",
+    "PolicyChangedEvent",
+    "Position",
+    "ResourceExhausted",
+    "RolltraceError",
+    "Session",
+    "SessionDeletedEvent",
+    "SessionSealedEvent",
+    "SessionState",
+    "Status",
+    "Subscription",
+    "Trace",
+    "TraceEvent",
+    "Unavailable",
+    "UnreadableBody",
+    "Usage",
+    "VersionSpan",
+    "View",
+    "Worker",
+    "WorkerChangedEvent",
+    "WorkerHealth",
+    "WorkerState",
+]

@@ -1,4 +1,4 @@
-"""How a child of `rolltrace up` runs: `python -m rolltrace_client.leash MODULE`, with a pipe as stdin.
+"""How a child of `rolltrace up` runs: `python -m rolltrace_client.leash MODULE ARGUMENT...`, a pipe as stdin.
 
 The supervisor holds the other end and writes nothing. When it dies, even by kill -9, the pipe ends, and
 the child drains and stops as if it had been sent SIGTERM. So no child outlives its supervisor, on any
@@ -19,13 +19,13 @@ GRACE = 5.0
 
 
 def main() -> None:
-    """Run MODULE as `python -m MODULE` would."""
+    """Run MODULE as `python -m MODULE ARGUMENT...` would."""
     module = sys.argv[1]
     pipe = os.dup(0)
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
     threading.Thread(target=_stop_at_end, args=(pipe,), name="leash", daemon=True).start()
-    sys.argv = [module]
+    sys.argv = sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

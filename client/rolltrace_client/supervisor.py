@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from rolltrace_client.supervision import Ended, GiveUp, after_end, in_words
+from .supervision import Ended, GiveUp, after_end, in_words
 
 log = logging.getLogger("rolltrace.up")
 
@@ -28,13 +28,14 @@ STILL_WAITING = 10.0
 
 @dataclass(slots=True)
 class Child:
-    """One process that is kept running: `python -m MODULE` with these variables."""
+    """One process that is kept running: `python -m MODULE ARGUMENT...` with these variables."""
 
     name: str
     module: str
     environment: Mapping[str, str]
     stage: int
     is_healthy: Callable[[], Awaitable[bool]]
+    arguments: Sequence[str] = ()
     ended: Callable[[int], None] = lambda pid: None
     process: Process | None = None
     was_healthy: bool = False
@@ -99,6 +100,7 @@ class Supervisor:
     async def _run_once(self, child: Child) -> int:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "rolltrace_client.leash", child.module),
+            *child.arguments,
             stdin=PIPE,
             env=child.environment,
             process_group=0,

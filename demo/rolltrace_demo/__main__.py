@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rolltrace_demo import worker_command
+from rolltrace_demo import agent_command, up_command, worker_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,14 @@ COMMANDS = (
         worker_command.DESCRIPTION,
         worker_command.add_arguments,
         worker_command.run,
+    ),
+    Command("up", up_command.HELP, up_command.DESCRIPTION, up_command.add_arguments, up_command.run),
+    Command(
+        "agent",
+        agent_command.HELP,
+        agent_command.DESCRIPTION,
+        agent_command.add_arguments,
+        agent_command.run,
     ),
 )
 

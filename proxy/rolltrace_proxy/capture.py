@@ -140,7 +140,7 @@ class Reader:
             why = f"; not asked for: {self._rewrite.unasked}" if self._rewrite.unasked else ""
             self.gaps.note(gaps.PROMPT_TOKEN_IDS, f"the worker gave no prompt ids{why}")
         usage = self._usage if self._usage_is_whole or len(completions) == 1 else None
-        if ended and usage is not None:
+        if ended and completions and usage is not None:
             self._compare(usage)
         return Captured(
             prompt_token_ids=pack_ids(self._prompt or []),

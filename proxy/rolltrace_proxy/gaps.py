@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from rolltrace.v1 import trace_pb2 as pb
 
 PROMPT_TOKEN_IDS = pb.CAPTURE_GAP_KIND_PROMPT_TOKEN_IDS
@@ -13,7 +15,7 @@ UNREADABLE = pb.CAPTURE_GAP_KIND_UNREADABLE
 ENDPOINT = pb.CAPTURE_GAP_KIND_ENDPOINT
 TOO_LARGE = pb.CAPTURE_GAP_KIND_TOO_LARGE
 
-Kind = pb.CaptureGapKind.ValueType
+Kind: TypeAlias = pb.CaptureGapKind.ValueType
 _QUOTED = 80
 
 

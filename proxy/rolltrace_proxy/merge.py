@@ -13,14 +13,19 @@ from __future__ import annotations
 
 from typing import cast
 
-from rolltrace_proxy.raw_json import ANYTHING, NULL, Object, Value, read
+from rolltrace_proxy.raw_json import ANYTHING, NULL, STRING, Object, Value, read, read_member
 
 _NAMES = frozenset({"role", "id", "type", "index", "finish_reason", "stop_reason"})
-_CHUNK_OBJECT = "chat.completion.chunk"
 
 
-class _Text(list[str]):
+class _Text:
     """A string that is still growing."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = list(parts)
+
+
+_Growing = None | bool | int | float | str | _Text | list["_Growing"] | dict[str, "_Growing"]
 
 
 class Merge:
@@ -28,7 +33,7 @@ class Merge:
 
     def __init__(self) -> None:
         self._top: Object = {}
-        self._choices: dict[int, dict[str, object]] = {}
+        self._choices: dict[int, dict[str, _Growing]] = {}
 
     def add(self, top: Object, choices: list[tuple[int, Object]]) -> None:
         """One chunk, as the agent sees it, with its choices by index."""
@@ -41,13 +46,14 @@ class Merge:
                 if value == NULL:
                     merged.setdefault(key, None)
                 elif key != "index":
-                    _merge_member(merged, key, read(ANYTHING, value))
+                    _merge_member(merged, key, cast("_Growing", read(ANYTHING, value)))
 
     def message(self, index: int) -> Value:
         """The merged delta of a chat choice, as a message."""
         message = _joined(self._choices.get(index, {}).get("delta"))
-        if isinstance(message, dict):
-            for call in _dicts(message.get("tool_calls")):
+        calls = message.get("tool_calls") if isinstance(message, dict) else None
+        for call in calls if isinstance(calls, list) else []:
+            if isinstance(call, dict):
                 call.pop("index", None)
         return message
 
@@ -59,93 +65,77 @@ class Merge:
         """The whole answer; None when there was no chunk."""
         if not self._top:
             return None
-        top: dict[str, object] = dict(self._top)
-        if read(ANYTHING, self._top.get("object", NULL)) == _CHUNK_OBJECT:
-            top["object"] = "chat.completion"
-        top["choices"] = [self._choice(index) for index in sorted(self._choices)]
-        return top
+        body: dict[str, object] = dict(self._top)
+        if read_member(STRING, self._top, "object") == "chat.completion.chunk":
+            body["object"] = "chat.completion"
+        body["choices"] = [self._choice(index) for index in sorted(self._choices)]
+        return body
 
-    def _choice(self, index: int) -> dict[str, object]:
-        choice = self._choices[index]
+    def _choice(self, index: int) -> dict[str, Value]:
         return {
             "message" if key == "delta" else key: self.message(index) if key == "delta" else _joined(value)
-            for key, value in choice.items()
+            for key, value in self._choices[index].items()
         }
 
 
-def _merge_member(into: dict[str, object], key: str, value: object) -> None:
+def as_message(text: Value) -> Value:
+    """The text of a completions choice as a message; None when it is no text."""
+    return {"role": "assistant", "content": text} if isinstance(text, str) else None
+
+
+def _merge_member(into: dict[str, _Growing], key: str, value: _Growing) -> None:
     before = into.get(key)
-    if key in _NAMES:
-        into[key] = value if value is not None else before
-    elif before is None:
-        into[key] = _begin(value)
-    else:
+    if value is None:
+        into.setdefault(key, None)
+    elif before is not None and key not in _NAMES:
         into[key] = _merged(before, value)
+    elif isinstance(value, (dict, list)):
+        # Into something empty, since a first value may already hold two fragments of one index.
+        into[key] = _merged({} if isinstance(value, dict) else [], value)
+    else:
+        into[key] = value
 
 
-def _begin(value: object) -> object:
-    """A first value; its lists may already hold two fragments of one index."""
-    if isinstance(value, dict):
-        return _merged({}, cast("object", value))
-    if isinstance(value, list) and any("index" in entry for entry in _dicts(cast("object", value))):
-        return _merged([], cast("object", value))
-    return value
-
-
-def _merged(before: object, value: object) -> object:
-    if isinstance(before, str) and isinstance(value, str):
-        return _Text((before, value))
-    if isinstance(before, _Text):
-        if isinstance(value, str):
-            before.append(value)
+def _merged(before: _Growing, value: _Growing) -> _Growing:
+    if isinstance(value, str):
+        if isinstance(before, _Text):
+            before.parts.append(value)
+        elif isinstance(before, str):
+            return _Text(before, value)
     elif isinstance(before, dict) and isinstance(value, dict):
-        for key, member in cast("dict[str, object]", value).items():
-            _merge_member(cast("dict[str, object]", before), key, member)
+        for key, member in value.items():
+            _merge_member(before, key, member)
     elif isinstance(before, list) and isinstance(value, list):
-        for entry in cast("list[object]", value):
-            _merge_entry(cast("list[object]", before), entry)
-    elif _is_number(before) and _is_number(value):
-        return _sum(cast("float", before), cast("float", value))
+        for entry in value:
+            _merge_entry(before, entry)
+    elif isinstance(before, (int, float)) and isinstance(value, (int, float)):
+        return _sum(before, value)
     return before
 
 
 def _sum(before: float, value: float) -> float:
+    if isinstance(before, bool) or isinstance(value, bool):
+        return value
     try:
         return before + value
     except OverflowError:  # an integer beyond all floats
         return before
 
 
-def _merge_entry(entries: list[object], entry: object) -> None:
+def _merge_entry(entries: list[_Growing], entry: _Growing) -> None:
     if isinstance(entry, dict) and "index" in entry:
-        index = cast("dict[str, object]", entry)["index"]
-        for known in _dicts(entries):
-            if known.get("index") == index:
-                _merged(known, cast("object", entry))
+        for known in entries:
+            if isinstance(known, dict) and known.get("index") == entry["index"]:
+                _merged(known, entry)
                 return
     entries.append(entry)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _dicts(value: object) -> list[dict[str, object]]:
-    """The objects of a list; none when it is no list."""
-    entries = cast("list[object]", value) if isinstance(value, list) else []
-    return [cast("dict[str, object]", entry) for entry in entries if isinstance(entry, dict)]
-
-
-def _joined(value: object) -> Value:
+def _joined(value: _Growing) -> Value:
     if isinstance(value, _Text):
-        return "".join(value)
+        return "".join(value.parts)
     if isinstance(value, dict):
-        return {key: _joined(member) for key, member in cast("dict[str, object]", value).items()}
+        return {key: _joined(member) for key, member in value.items()}
     if isinstance(value, list):
-        return [_joined(entry) for entry in cast("list[object]", value)]
-    return cast("Value", value)
-
-
-def as_message(text: Value) -> Value:
-    """The text of a completions choice as a message; None when it is no text."""
-    return {"role": "assistant", "content": text} if isinstance(text, str) else None
+        return [_joined(entry) for entry in value]
+    return value

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
@@ -58,7 +59,7 @@ def pack_ids(ids: list[int]) -> bytes:
     return struct.pack(f"<{len(ids)}i", *ids)
 
 
-def _pack_logprobs(values: list[float | None]) -> bytes | None:
+def _pack_logprobs(values: Sequence[float | None]) -> bytes | None:
     """Little-endian float32; None when a value is beyond float32."""
     try:
         return struct.pack(f"<{len(values)}f", *[math.nan if value is None else value for value in values])

@@ -22,11 +22,12 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from rolltrace_client.probes import control_is_healthy, proxy_is_healthy
-from rolltrace_client.supervisor import Child, Supervisor
 from rolltrace_settings.console import configure_logging
 from rolltrace_settings.load import load, to_environment
 from rolltrace_settings.settings import Settings
+
+from ..probes import control_is_healthy, proxy_is_healthy
+from ..supervisor import Child, Supervisor
 
 SERVER_MODULES = ("aiohttp", "grpc_health", "grpc_reflection", "lmdb", "msgspec", "uvloop", "zstandard")
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
@@ -55,7 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def up(argv: Sequence[str]) -> int:
     """Run until a signal comes; the exit status."""
-    settings = load(argv, service="up")
+    return keep_up(load(argv, service="up"))
+
+
+def keep_up(settings: Settings, companions: Sequence[Child] = ()) -> int:
+    """The same with settings that are loaded already, and with more children."""
     configure_logging(settings.log_level)
     try:
         require_services()
@@ -65,14 +70,15 @@ def up(argv: Sequence[str]) -> int:
         return 1
     metrics = tempfile.mkdtemp(prefix="rolltrace-metrics-") if settings.proxies > 1 else None
     try:
-        return asyncio.run(_supervise(settings, metrics))
+        return asyncio.run(_supervise(settings, metrics, companions))
     finally:
         if metrics:
             shutil.rmtree(metrics, ignore_errors=True)
 
 
-async def _supervise(settings: Settings, metrics: str | None) -> int:
-    supervisor = Supervisor(children(settings, os.environ, metrics), settings.drain_timeout + GRACE)
+async def _supervise(settings: Settings, metrics: str | None, companions: Sequence[Child]) -> int:
+    pair = children(settings, os.environ, metrics)
+    supervisor = Supervisor([*companions, *pair], settings.drain_timeout + GRACE)
     return await supervisor.run(lambda: print(summary(settings), flush=True))
 
 
@@ -139,7 +145,7 @@ def children(settings: Settings, environ: Mapping[str, str], metrics: str | None
             environment,
             0,
             partial(proxy_is_healthy, host, settings.port),
-            partial(forget_gauges, metrics),
+            ended=partial(forget_gauges, metrics),
         )
         for number in range(1, settings.proxies + 1)
     ]

@@ -1,0 +1,65 @@
+"""The `rolltrace` command: its groups are in commands/, one file each.
+
+Exit status: 0 done, 1 an error (one line on stderr), 2 a command that cannot be, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+
+from .commands import db, sessions, status, traces, workers
+from .commands.arguments import add_shared
+from .errors import InvalidArgument, RolltraceError
+
+EXAMPLES = """\
+a first minute:
+  rolltrace up --worker http://127.0.0.1:8000     start the pair on an inference server
+  rolltrace sessions create --label task=gsm8k    prints the base URL for the agent
+  rolltrace traces tail                           each call of the agents, as it is recorded
+
+`rolltrace GROUP --help` tells more, with examples.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command of `argv` (None: of the process) and returns its exit status."""
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        status = run(arguments)
+        sys.stdout.flush()
+    except RolltraceError as error:
+        print(f"rolltrace: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InvalidArgument) and not error.code else 1
+    except BrokenPipeError:
+        # Whoever read has seen enough. Nothing is left to flush at exit, which would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rolltrace",
+        description="The model gateway that records every call of an agent, token for token.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_shared(parser, at_top=True)
+    groups = parser.add_subparsers(metavar="GROUP", required=True)
+    if find_spec(f"{__package__}.commands.up"):
+        import_module(".commands.up", __package__).register(groups)
+    for group in (workers, sessions, traces, status, db):
+        group.register(groups)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
