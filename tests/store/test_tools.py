@@ -74,6 +74,10 @@ class _Room(NamedTuple):
     free: int
 
 
+def _failing_disk(_: int) -> None:
+    raise OSError("a fault")
+
+
 def _no_room(_: Path) -> _Room:
     return _Room(10, 5, 5)
 
@@ -107,6 +111,14 @@ async def test_compact_asks_for_room_first(tmp_path: Path, monkeypatch: pytest.M
     await _fill(tmp_path / "db", turns=1)
     monkeypatch.setattr("shutil.disk_usage", _no_room)
     with pytest.raises(StoreFullError, match=r"needs \d+ bytes, but .* has 5 free"):
+        compact(tmp_path / "db", tmp_path / "copy")
+    assert os.listdir(tmp_path) == ["db"]
+
+
+async def test_a_failed_copy_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _fill(tmp_path / "db", turns=1)
+    monkeypatch.setattr("os.fsync", _failing_disk)
+    with pytest.raises(OSError, match="a fault"):
         compact(tmp_path / "db", tmp_path / "copy")
     assert os.listdir(tmp_path) == ["db"]
 
