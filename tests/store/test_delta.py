@@ -71,6 +71,18 @@ def test_context_is_the_longest_that_is_wholly_there() -> None:
     assert (shared.prompt, shared.completion, shared.context) == (12, 1, 8)
 
 
+def test_the_example_of_the_record_layout() -> None:
+    """docs/adr/001-record-layout.md shows these numbers."""
+    messages = b'{"model":"m","messages":[{"role":"user","content":"2+2?"}'
+    more = b',{"role":"assistant","content":"4"},{"role":"user","content":"Sure?"}'
+    end = b'],"max_tokens":9}'
+    base = trace(ids(1, 15, 28, 17, 2), (ids(19, 2),), messages + end)
+    new = trace(ids(1, 15, 28, 17, 2, 19, 2, 1, 88, 2), (), messages + more + end)
+    shared = delta.match(delta.Pieces.of(base), delta.Pieces.of(new))
+    assert (shared.prompt // 4, shared.completion) == (7, 0)
+    assert (shared.request_prefix, shared.request_suffix) == (57, 17)
+
+
 def test_request_prefix_and_suffix_do_not_overlap() -> None:
     base, new = trace(request=b"aXa"), trace(request=b"aXaXa")
     shared = delta.match(delta.Pieces.of(base), delta.Pieces.of(new))
