@@ -48,7 +48,7 @@ def _round_trip(base: pb.Trace, new: pb.Trace) -> pb.Trace:
     return compact.expand(pb.Trace.FromString(written.body), base, delta.decompress)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(_short, st.lists(_short, max_size=3), _short, _short, st.lists(_short, max_size=2), _short)
 def test_expands_to_what_was_encoded(
     prompt: bytes, sampled: list[bytes], request: bytes, rest: bytes, again: list[bytes], tail: bytes
