@@ -87,9 +87,7 @@ async def test_compact_expands_to_full(control: Control, store: Store, zstd: boo
     assert any(trace.compact.base_trace_id for trace in traces)
     assert not any(trace.prompt_token_ids or trace.request_json for trace in traces)
     assert expanded(traces) == full
-    one = GetTraceRequest(
-        trace_id=traces[0].trace_id, view=pb.TRACE_VIEW_COMPACT, accept_compressions=accept
-    )
+    one = GetTraceRequest(trace_id=traces[0].trace_id, view=pb.TRACE_VIEW_COMPACT, accept_compressions=accept)
     assert (await control.traces.GetTrace(one)).trace == traces[0]
 
 
