@@ -40,11 +40,16 @@ class Durability(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """Where the log stands. `earliest` is `head + 1` when it is empty; `head` is 0 when it always was."""
+    """Where the log stands. `earliest` is `head + 1` when it is empty; `head` is 0 when it always was.
+
+    `compacted` is the last sequence that was dropped for another reason than a deleted session, whose
+    traces have session_deleted in their place; 0 when none was.
+    """
 
     epoch: str
     earliest: int
     head: int
+    compacted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

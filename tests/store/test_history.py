@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from rolltrace import compact
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_store import delta
-from rolltrace_store.history import LOAD_COUNT, Encoded, Histories, Recent
+from rolltrace_store.history import CHAIN_RATIO, LOAD_COUNT, Encoded, Histories, Recent
 from tests.store.sessions import Agent, ids, trace
 
 
@@ -165,7 +166,7 @@ def test_growth_survives_restarts_and_eviction() -> None:
     assert disk.stored() < 2 * 150_000
 
 
-def test_a_chain_is_no_longer_than_about_one_whole_record() -> None:
+def test_a_chain_is_no_longer_than_a_few_whole_records() -> None:
     disk = Disk()
     histories, agent = Histories(disk.load), Agent(seed=2)
     keys: list[int] = []
@@ -173,7 +174,7 @@ def test_a_chain_is_no_longer_than_about_one_whole_record() -> None:
         one = agent.turn()
         (stored,) = record(disk, histories, one)
         alone = len(histories.encode_alone(one).body)
-        assert disk.chain_bytes(one.trace_id) < 2 * alone
+        assert disk.chain_bytes(one.trace_id) < (CHAIN_RATIO + 1) * alone
         if not stored.compact.base_trace_id:
             keys.append(turn)
     gaps = [later - earlier for earlier, later in pairwise(keys)]
@@ -182,7 +183,15 @@ def test_a_chain_is_no_longer_than_about_one_whole_record() -> None:
 
 
 def test_a_whole_record_never_takes_more_than_the_chain_it_ends() -> None:
-    """Retries of one call add so little that their chain is never worth ending."""
+    """What is new compresses far better than the rest, so the guess at a whole record's size is too low."""
+    disk = Disk()
+    histories, noise = Histories(disk.load), random.Random(3).randbytes(40_000)
+    for turn in range(30):
+        (stored,) = record(disk, histories, trace(request=noise + b"%d" % turn * 10_000))
+        assert bool(stored.compact.base_trace_id) == (turn > 0)
+
+
+def test_retries_of_one_call_all_rest_on_the_first() -> None:
     disk = Disk()
     histories, first = Histories(disk.load), Agent(seed=3).turn()
     record(disk, histories, first)
@@ -191,8 +200,21 @@ def test_a_whole_record_never_takes_more_than_the_chain_it_ends() -> None:
         again.CopyFrom(first)
         again.trace_id = trace().trace_id
         (stored,) = record(disk, histories, again)
-        assert stored.compact.base_trace_id
+        assert stored.compact.base_trace_id == first.trace_id
     assert disk.stored() < 50 * 2500
+
+
+def test_interleaved_agents_without_ids_each_find_their_own_end() -> None:
+    disk = Disk()
+    histories = Histories(disk.load)
+    last: dict[int, str] = {}
+    for turn in range(1, 6):
+        for agent in range(4):
+            words = random.Random(agent).randbytes(500 * turn)
+            (stored,) = record(disk, histories, trace(request=b'{"input": "' + words + b'"}'))
+            if turn in (2, 4, 5):
+                assert stored.compact.base_trace_id == last[agent]
+            last[agent] = stored.trace_id
 
 
 def test_interleaved_agents_each_find_their_own_end() -> None:

@@ -1,0 +1,63 @@
+"""`rolltrace-control`: settings, store, server, signals. A shell."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import uvloop
+
+from rolltrace_control.addresses import authority
+from rolltrace_control.server import ListenError, serve
+from rolltrace_settings.console import configure_logging
+from rolltrace_settings.load import load
+from rolltrace_settings.settings import Settings
+from rolltrace_store import Durability, StoreError, StoreOptions, open_store
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds for which a thread keeps the interpreter. A commit in the writer's thread gives it up several
+times; with the usual 5 ms, a busy loop would make each commit last 10 ms."""
+
+log = logging.getLogger("rolltrace_control")
+
+
+async def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. Raises StoreError, ListenError."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    options = StoreOptions(
+        durability=Durability(settings.durability),
+        max_db_size=settings.max_db_size,
+        history_cache_size=settings.history_cache_size,
+        write_queue_size=settings.write_queue_size,
+    )
+    store = open_store(settings.db_path, options)
+    try:
+        async with serve(settings, store) as port:
+            address = authority(settings.control_host, port)
+            log.info("rolltrace-control %s serves %s at %s", version("rolltrace"), settings.db_path, address)
+            await stopped.wait()
+            log.info("shutting down; streams end now, calls within %g s", settings.drain_timeout)
+    finally:
+        await store.close()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script. Exits with 1 when it cannot start."""
+    settings = load(argv, service="control")
+    configure_logging(settings.log_level)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    try:
+        uvloop.run(run(settings))
+    except (StoreError, ListenError) as error:
+        print(f"rolltrace-control: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Asks every worker for its health, and writes to the store only when it changes. A shell.
+
+Checks of different workers run side by side and begin at random moments, so that a slow worker delays
+nobody and a large pool is not asked all at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import aiohttp
+
+from rolltrace.v1 import worker_pb2 as pb
+from rolltrace_control.health_rules import Checks, Outcome, outcome_of_status
+from rolltrace_settings.settings import Settings
+from rolltrace_store.interface import Store, WriteView
+
+_JITTER = 0.25
+_HEALTHY = pb.WORKER_HEALTH_HEALTHY
+
+log = logging.getLogger(__name__)
+
+
+class Prober:
+    """The active health checks."""
+
+    def __init__(self, store: Store, http: aiohttp.ClientSession, settings: Settings) -> None:
+        self._store = store
+        self._http = http
+        self._interval = settings.health_interval
+        self._timeout = aiohttp.ClientTimeout(total=settings.health_timeout)
+        self._checks: dict[str, Checks] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """Checks until the block ends."""
+        rounds = asyncio.create_task(self._rounds(), name="prober")
+        try:
+            yield
+        finally:
+            tasks = [rounds, *self._running.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _rounds(self) -> None:
+        while True:
+            try:
+                await self._begin_round()
+            except Exception:
+                log.exception("workers cannot be checked; trying again")
+            await asyncio.sleep(self._interval)
+
+    async def _begin_round(self) -> None:
+        workers = {worker.worker_id: worker for worker in await self._store.read(lambda v: v.workers())}
+        self._checks = {worker_id: self._checks.get(worker_id, Checks()) for worker_id in workers}
+        for worker_id, worker in workers.items():
+            if worker_id not in self._running:
+                task = asyncio.create_task(self._check(worker), name=f"check-{worker_id}")
+                self._running[worker_id] = task
+                task.add_done_callback(partial(self._ended, worker_id))
+
+    def _ended(self, worker_id: str, _: asyncio.Task[None]) -> None:
+        del self._running[worker_id]
+
+    async def _check(self, worker: pb.Worker) -> None:
+        if worker.health != pb.WORKER_HEALTH_UNKNOWN:
+            await asyncio.sleep(random.uniform(0, _JITTER * self._interval))
+        outcome, message = await self._ask(worker.url)
+        checks = self._checks.get(worker.worker_id, Checks()).after(outcome)
+        self._checks[worker.worker_id] = checks
+        health = checks.health(worker.health)
+        if health == worker.health:
+            return
+        try:
+            await self._store.write(lambda view: _note(view, worker, health, message))
+        except Exception:
+            log.exception("the health of worker %s cannot be written; the next check does", worker.worker_id)
+        else:
+            log.info("worker %s is %s %s", worker.worker_id, pb.WorkerHealth.Name(health), message)
+
+    async def _ask(self, url: str) -> tuple[Outcome, str]:
+        """One check: its outcome, and in words what was wrong."""
+        try:
+            async with self._http.get(f"{url}/health", timeout=self._timeout) as answer:
+                outcome = outcome_of_status(answer.status)
+                return outcome, "" if outcome is Outcome.ANSWERED else f"/health answered {answer.status}"
+        except aiohttp.ConnectionTimeoutError:
+            return Outcome.FAILED, "no connection in time"
+        except TimeoutError:
+            return Outcome.SLOW, f"/health took longer than {self._timeout.total} s"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Outcome.FAILED, str(error) or type(error).__name__
+
+
+def _note(view: WriteView, checked: pb.Worker, health: pb.WorkerHealth.ValueType, message: str) -> None:
+    """Writes a health, unless the worker was removed or replaced meanwhile."""
+    worker = view.worker(checked.worker_id)
+    if worker is None or worker.url != checked.url or worker.health == health:
+        return
+    worker.health = health
+    worker.health_message = "" if health == _HEALTHY else message
+    worker.health_change_time.GetCurrentTime()
+    view.put_worker(worker)

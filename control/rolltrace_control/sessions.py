@@ -1,0 +1,138 @@
+"""SessionService. A shell: validation, filters and paging decide, the store's views do."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from rolltrace.v1 import session_service_pb2 as pb
+from rolltrace.v1 import session_service_pb2_grpc as services
+from rolltrace.v1.session_pb2 import Session
+from rolltrace_control import filters, paging, validation
+from rolltrace_control.addresses import base_url
+from rolltrace_control.requests import identify, once
+from rolltrace_store.errors import NotFoundError
+from rolltrace_store.interface import ReadView, Store, WriteView
+from rolltrace_store.names import check_session_id
+
+MAX_SCANNED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    sessions: list[Session]
+    last: str
+    """The last id that was looked at; "" when there are no more."""
+
+
+class SessionServicer(services.SessionServiceServicer):
+    """Sessions as trainers see them."""
+
+    def __init__(self, store: Store, proxy_url: str) -> None:
+        self._store = store
+        self._proxy_url = proxy_url
+
+    def _shown(self, session: Session) -> Session:
+        session.base_url = base_url(self._proxy_url, session.session_id)
+        return session
+
+    def _create(self, view: WriteView, asked: Session) -> Session:
+        session = Session()
+        session.CopyFrom(asked)
+        session.session_id = asked.session_id or secrets.token_hex(16)
+        return self._shown(view.create_session(session))
+
+    async def CreateSession(
+        self, request: pb.CreateSessionRequest, context: object
+    ) -> pb.CreateSessionResponse:
+        validation.check_new_session(request.session)
+
+        def work(view: WriteView) -> pb.CreateSessionResponse:
+            return pb.CreateSessionResponse(session=self._create(view, request.session))
+
+        return await once(self._store, identify("CreateSession", request), pb.CreateSessionResponse, work)
+
+    async def BatchCreateSessions(
+        self, request: pb.BatchCreateSessionsRequest, context: object
+    ) -> pb.BatchCreateSessionsResponse:
+        validation.check_new_sessions(request.sessions)
+
+        def work(view: WriteView) -> pb.BatchCreateSessionsResponse:
+            sessions = [self._create(view, session) for session in request.sessions]
+            return pb.BatchCreateSessionsResponse(sessions=sessions)
+
+        key = identify("BatchCreateSessions", request)
+        return await once(self._store, key, pb.BatchCreateSessionsResponse, work)
+
+    async def GetSession(self, request: pb.GetSessionRequest, context: object) -> pb.GetSessionResponse:
+        check_session_id(request.session_id)
+        session = await self._store.read(lambda view: view.session(request.session_id))
+        if session is None:
+            raise NotFoundError("session", request.session_id)
+        return pb.GetSessionResponse(session=self._shown(session))
+
+    async def ListSessions(self, request: pb.ListSessionsRequest, context: object) -> pb.ListSessionsResponse:
+        filters.check_session_filter(request.filter)
+        size, scope = paging.page_size(request.page_size), paging.scope_of(request.filter)
+        after = paging.place_of("ListSessions", scope, request.page_token)
+        page = await self._store.read(lambda view: _page(view, request.filter, after, size))
+        token = paging.next_token("ListSessions", scope, page.last) if page.last else ""
+        return pb.ListSessionsResponse(
+            sessions=[self._shown(session) for session in page.sessions], next_page_token=token
+        )
+
+    async def DeleteSession(
+        self, request: pb.DeleteSessionRequest, context: object
+    ) -> pb.DeleteSessionResponse:
+        check_session_id(request.session_id)
+
+        def work(view: WriteView) -> pb.DeleteSessionResponse:
+            return pb.DeleteSessionResponse(deleted_trace_count=view.delete_session(request.session_id))
+
+        return await once(self._store, identify("DeleteSession", request), pb.DeleteSessionResponse, work)
+
+    async def BatchDeleteSessions(
+        self, request: pb.BatchDeleteSessionsRequest, context: object
+    ) -> pb.BatchDeleteSessionsResponse:
+        validation.check_batch("session_ids", len(request.session_ids))
+
+        def work(view: WriteView) -> pb.BatchDeleteSessionsResponse:
+            return _delete_all(view, request.session_ids)
+
+        key = identify("BatchDeleteSessions", request)
+        return await once(self._store, key, pb.BatchDeleteSessionsResponse, work)
+
+
+def _delete_all(view: WriteView, session_ids: Iterable[str]) -> pb.BatchDeleteSessionsResponse:
+    response = pb.BatchDeleteSessionsResponse()
+    for session_id in dict.fromkeys(session_ids):
+        if validation.names_a_session(session_id) and view.session(session_id) is not None:
+            response.deleted_trace_count += view.delete_session(session_id)
+            response.deleted_session_ids.append(session_id)
+        else:
+            response.missing_session_ids.append(session_id)
+    return response
+
+
+def _page(view: ReadView, wanted: pb.SessionFilter, after: str, size: int) -> _Page:
+    page, page_bytes, last = list[Session](), 0, ""
+    for scanned, session in enumerate(_candidates(view, wanted.session_id_prefix, after)):
+        if scanned == MAX_SCANNED or len(page) == size or page_bytes > paging.MAX_BYTES:
+            return _Page(page, last)
+        if filters.takes_session(wanted, session):
+            page.append(session)
+            page_bytes += session.ByteSize()
+        last = session.session_id
+    return _Page(page, "")
+
+
+def _candidates(view: ReadView, prefix: str, after: str) -> Iterator[Session]:
+    """Sessions whose ids begin with `prefix` and come after `after`."""
+    if not after and prefix:
+        first = view.session(prefix)
+        if first is not None:
+            yield first
+    rest = view.sessions(after or prefix)
+    yield from itertools.takewhile(lambda session: session.session_id.startswith(prefix), rest)

@@ -1,0 +1,63 @@
+"""What a request about sessions may hold. Every error names the field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rolltrace.v1.session_pb2 import Session
+from rolltrace_store.errors import InvalidArgumentError
+from rolltrace_store.names import check_session_id
+
+MAX_BATCH = 10_000
+OUTPUT_ONLY = (
+    "state",
+    "create_time",
+    "seal_time",
+    "outcome",
+    "call_count",
+    "failed_call_count",
+    "incomplete",
+    "digest",
+    "base_url",
+)
+
+
+def check_new_session(session: Session, field: str = "session") -> None:
+    """Raises InvalidArgumentError for an id that is not allowed or a field that is output only.
+
+    An empty id is allowed: the service makes one.
+    """
+    if session.session_id:
+        check_session_id(session.session_id, f"{field}.session_id")
+    for descriptor, _ in session.ListFields():
+        if descriptor.name in OUTPUT_ONLY:
+            name = f"{field}.{descriptor.name}"
+            raise InvalidArgumentError(name, f"{name} is output only; leave it unset")
+
+
+def check_new_sessions(sessions: Sequence[Session]) -> None:
+    """Raises InvalidArgumentError for the first session that may not be made."""
+    check_batch("sessions", len(sessions))
+    seen: dict[str, int] = {}
+    for index, session in enumerate(sessions):
+        field = f"sessions[{index}]"
+        check_new_session(session, field)
+        first = seen.setdefault(session.session_id, index)
+        if session.session_id and first != index:
+            name = f"{field}.session_id"
+            raise InvalidArgumentError(name, f"{name} is the same as that of sessions[{first}]")
+
+
+def check_batch(field: str, count: int) -> None:
+    """Raises InvalidArgumentError for a batch that is too large."""
+    if count > MAX_BATCH:
+        raise InvalidArgumentError(field, f"{field} has {count} entries; at most {MAX_BATCH} are allowed")
+
+
+def names_a_session(session_id: str) -> bool:
+    """Whether there may be a session of that id."""
+    try:
+        check_session_id(session_id)
+    except InvalidArgumentError:
+        return False
+    return True
