@@ -21,7 +21,8 @@ from rolltrace_client import (
 )
 
 from .both import all_of, take
-from .canned import EPOCH, Canned, State
+from .canned import Canned
+from .canned_state import EPOCH, State
 
 
 async def test_a_session_tells_the_agent_its_base_url(client: AsyncClient) -> None:
