@@ -11,10 +11,9 @@ Rules:
   next one, so asking `load` for what is new, before each encoding, finds every parent.
 - Memory is bounded: least recently used sessions go first, but not while they have traces in the
   batch. `load` brings a session back, so that neither that nor a restart breaks its chains.
-- A record is written whole when the chain behind it would have grown as large as CHAIN_RATIO of
-  itself. So reading a chain is never more than that much dearer than reading one whole record, and all
-  whole records together take at most the room of all the others divided by it. A fixed interval would
-  let storage grow with the square of the turns.
+- A record is written whole when the chain behind it would have grown to CHAIN_RATIO times its size.
+  So what must be read for one trace is bounded, and whole records take less room than the others
+  do. A fixed interval would let storage grow with the square of the turns.
 """
 
 from __future__ import annotations
