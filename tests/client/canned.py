@@ -5,6 +5,7 @@ It keeps the contract where the client leans on it: cursors, compact traces, pag
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn, TypeVar, cast
@@ -51,6 +52,9 @@ class Service(
 
     def _begin(self, name: str, context: Context) -> None:
         self.state.calls[name] += 1
+        while self.state.hold and context.is_active():
+            self.state.held.set()
+            time.sleep(0.01)
         if self.state.unavailable > 0:
             self.state.unavailable -= 1
             refuse(context, grpc.StatusCode.UNAVAILABLE, "restarting", error_details_pb2.RetryInfo())

@@ -29,6 +29,9 @@ class State:
         self.subscribed = threading.Event()
         self.changed = threading.Condition()
         self.stopping = False
+        self.held = threading.Event()
+        self.hold = False
+        """Unary calls are not answered while their caller waits; `held` tells that one waits."""
         self.unavailable = 0
         """So many unary calls fail before anything is done."""
         self.answers_lost = 0
