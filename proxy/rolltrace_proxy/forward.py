@@ -93,7 +93,7 @@ class Exchange:
         self._limit = asyncio.timeout(shared.settings.total_timeout)
 
     async def run(self) -> web.StreamResponse:
-        """The answer, all of it sent but what aiohttp sends of a whole one."""
+        """The answer as it was sent, or broken off; aiohttp sends what is left of a refusal."""
         try:
             return await self._run()
         except Refused as refused:
@@ -170,8 +170,7 @@ class Exchange:
     async def _dispatched(self, plan: Rewrite) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """The answer of the first worker that takes a connection. Leaving ends the worker's work."""
         workers, call = self._shared.workers, self._call
-        candidates = workers.candidates()
-        refused = Refused(Fault.NO_WORKER, routing.nobody(candidates, plan.model))
+        candidates, refused = workers.candidates(), None
         names = routing.order(candidates, plan.model, call.session_id, call.trace_id)
         for worker in filter(None, map(workers.get, names[:MAX_ATTEMPTS])):
             with workers.sending(worker.worker_id) as breaker:
@@ -190,7 +189,7 @@ class Exchange:
                 finally:
                     response.close()
                 return
-        raise refused
+        raise refused or Refused(Fault.NO_WORKER, routing.nobody(candidates, plan.model))
 
     async def _send(self, worker: Worker, plan: Rewrite, breaker: Breaker) -> aiohttp.ClientResponse:
         outgoing = Outgoing(
