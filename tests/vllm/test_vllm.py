@@ -163,7 +163,7 @@ def test_turns_extend_each_other(gateway: Gateway) -> None:
     for _ in range(2):
         answer = create(**{**TOOLS, "messages": messages}).choices[0].message
         messages.append(answer.model_dump(exclude_none=True))
-        for call in answer.tool_calls or []:
+        for call in cast(list[Any], answer.tool_calls or []):
             messages.append({"role": "tool", "tool_call_id": call.id, "content": "sunny"})
         if not answer.tool_calls:
             messages.append({"role": "user", "content": "and now?"})
