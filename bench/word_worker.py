@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from rolltrace.v1.worker_pb2 import WORKER_STATE_ACTIVE, Worker
+
 VOCABULARY = 151_000
 LETTERS = "etaoinshrdlucmfw"
 
@@ -59,6 +61,11 @@ def answer(request: dict[str, object], chance: random.Random, sampled: int) -> d
         "prompt_logprobs": None,
         "prompt_token_ids": prompt,
     }
+
+
+def record(url: str) -> Worker:
+    """What the store keeps of this worker."""
+    return Worker(worker_id="words", url=url, weight=1, api_path="/v1", state=WORKER_STATE_ACTIVE)
 
 
 @asynccontextmanager

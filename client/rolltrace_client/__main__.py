@@ -9,10 +9,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 
-from .commands import db, sessions, status, traces, workers
+from .commands import db, sessions, status, traces, up, workers
 from .commands.arguments import add_shared
 from .errors import InvalidArgument, RolltraceError
 
@@ -54,9 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_shared(parser, at_top=True)
     groups = parser.add_subparsers(metavar="GROUP", required=True)
-    if find_spec(f"{__package__}.commands.up"):
-        import_module(".commands.up", __package__).register(groups)
-    for group in (workers, sessions, traces, status, db):
+    for group in (up, workers, sessions, traces, status, db):
         group.register(groups)
     return parser
 

@@ -13,6 +13,11 @@ HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"
 
 
+def authority(host: str, port: int) -> str:
+    """host:port, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 async def proxy_is_healthy(host: str, port: int) -> bool:
     """Whether GET /health answers 200."""
     try:
@@ -33,9 +38,10 @@ async def proxy_is_healthy(host: str, port: int) -> bool:
 
 async def control_is_healthy(host: str, port: int) -> bool:
     """Whether the standard health check says SERVING."""
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        async with grpc.aio.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        async with grpc.aio.insecure_channel(
+            authority(host, port), options=[("grpc.enable_http_proxy", 0)]
+        ) as channel:
             check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(HEALTH_CHECK)
             return await check(b"", timeout=TIMEOUT) == SERVING
     except grpc.RpcError:

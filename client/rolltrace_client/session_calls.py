@@ -59,7 +59,7 @@ def create_sessions(
 ) -> Call[list[Session]]:
     """Makes up to 10,000 sessions, all or none, and returns them in the same order.
 
-    `create_sessions([{"labels": {"task": "gsm8k"}, "group_id": "g-1"}] * 8)` makes a group of eight.
+    `create_sessions([NewSession(group_id="g-1", labels={"task": "gsm8k"})] * 8)` makes a group of eight.
     """
     made = pb.BatchCreateSessionsRequest(
         sessions=[_session(new) for new in sessions], request_id=new_request_id(request_id)

@@ -49,7 +49,7 @@ def _show(client: Client, turns: int, model: str) -> int:
     if len(traces) < turns:
         print(f"\nOnly {len(traces)} of {turns} traces arrived within {PATIENCE:.0f} s.", file=sys.stderr)
         return 1
-    print("\n" + "\n".join(summary(traces)))
+    print("\n".join(summary(traces)))
     print(f"See them again: rolltrace traces list {session.session_id}")
     return 0
 

@@ -48,9 +48,7 @@ def summary(traces: Sequence[Trace]) -> list[str]:
     counts = f"{prompts} prompt ids, {sampled} sampled ids, {known} log-probabilities"
     said = [f"{len(traces)} traces: {counts}; {missing}."]
     if joined:
-        said.append(
-            f"{joined} of them begin with the very ids of the turn before: no text was tokenised again."
-        )
+        said.append(f"{joined} of them begin with the very ids of the turn before: the turns join into one.")
     return said
 
 

@@ -31,7 +31,7 @@ def expand(trace: pb.Trace, base: pb.Trace | None, decompress: Decompress) -> pb
     `decompress` undoes Zstandard; it is called only for bodies so compressed. Returns a new message.
     Raises ExpandError when base and body do not fit.
     """
-    payload = _payload(trace.compact, decompress)
+    payload = _payload(trace, decompress)
     prompt, before, after = _from_base(trace, base, payload)
     full = pb.Trace()
     full.CopyFrom(trace)
@@ -43,12 +43,13 @@ def expand(trace: pb.Trace, base: pb.Trace | None, decompress: Decompress) -> pb
     return full
 
 
-def _payload(compact: pb.CompactBody, decompress: Decompress) -> pb.CompactPayload:
+def _payload(trace: pb.Trace, decompress: Decompress) -> pb.CompactPayload:
+    compact = trace.compact
     zstd = compact.compression == pb.COMPRESSION_ZSTD
     try:
         return pb.CompactPayload.FromString(decompress(compact.body) if zstd else compact.body)
     except Exception as error:
-        raise ExpandError(f"the compact body cannot be read: {error}") from error
+        raise ExpandError(f"the compact body of trace {trace.trace_id} cannot be read: {error}") from error
 
 
 def _from_base(

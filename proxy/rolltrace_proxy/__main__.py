@@ -11,9 +11,12 @@ import sys
 import uvloop
 
 from rolltrace_proxy.server import serve
+from rolltrace_proxy.workers import add_configured
 from rolltrace_settings.load import load
 from rolltrace_settings.settings import Settings
-from rolltrace_store import open_store
+from rolltrace_store.errors import StoreError
+from rolltrace_store.interface import Durability
+from rolltrace_store.lmdb_store import StoreOptions, open_store
 
 log = logging.getLogger("rolltrace_proxy")
 
@@ -21,13 +24,23 @@ SWITCH_INTERVAL = 0.0005
 """Seconds a thread waits for the interpreter. The usual 5 ms make a commit in a thread take 10 to 15."""
 
 
+def store_options(settings: Settings) -> StoreOptions:
+    return StoreOptions(
+        durability=Durability(settings.durability),
+        max_db_size=settings.max_db_size,
+        history_cache_size=settings.history_cache_size,
+        write_queue_size=settings.write_queue_size,
+    )
+
+
 async def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then drains."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    store = await open_store(settings)
+    store = open_store(settings.db_path, store_options(settings), proxy=True)
     try:
+        await add_configured(store, settings.workers)
         async with serve(settings, store) as proxy:
             gc.collect()
             gc.freeze()
@@ -39,13 +52,16 @@ async def run(settings: Settings) -> None:
 
 
 def main() -> None:
-    settings = load(sys.argv[1:], service="proxy")
+    settings = load(service="proxy")
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(10_000, 20, 50)
-    uvloop.run(run(settings))
+    try:
+        uvloop.run(run(settings))
+    except (OSError, StoreError) as error:
+        sys.exit(f"rolltrace-proxy: {error}")
 
 
 if __name__ == "__main__":

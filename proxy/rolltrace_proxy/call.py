@@ -117,6 +117,10 @@ class Call:
             raise TransitionError(f"{event} in state {self.state}")
         self.state = after
 
+    def read(self, request: bytes, admit_ns: int, now: float) -> None:
+        """The agent's body is all here. A call that ends before this was admitted when its header came."""
+        self.request, self.admit_ns, self.admitted = request, admit_ns, now
+
     def dispatch(self, worker_id: str) -> None:
         self.on(Event.DISPATCH)
         self.worker_id = worker_id

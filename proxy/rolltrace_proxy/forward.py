@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -28,6 +28,7 @@ from rolltrace.v1 import session_pb2
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_proxy import headers, routing
 from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for, fill
+from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.call import Call, Event
 from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.errors import Fault, Refused, of_store
@@ -111,7 +112,8 @@ class Exchange:
         try:
             async with self._limit:
                 self._check_limits()
-                self._call.request = await self._read_body()
+                body = await self._read_body()
+                self._call.read(body, time.time_ns(), time.monotonic())
                 plan = await self._admit()
                 async with self._dispatched(plan) as response:
                     return await self._pass_on(plan, response)
@@ -148,6 +150,8 @@ class Exchange:
 
         try:
             news, session = await shared.store.read(look)
+            if self._recorded:
+                shared.store.admit(call.session_id)
         except StoreError as error:
             raise of_store(error) from error
         shared.workers.take(news)
@@ -155,8 +159,6 @@ class Exchange:
             raise Refused(
                 Fault.SESSION_SEALED, f"Session {call.session_id!r} is sealed: it takes no more calls."
             )
-        if self._recorded:
-            shared.store.admit(call.session_id)
         enforced = MessageToDict(session.sampling_params) if session is not None else {}
         endpoint = call.endpoint if self._recorded else ""
         plan = rewrite(endpoint, call.request, enforced=enforced, model=shared.settings.model)
@@ -165,7 +167,7 @@ class Exchange:
         return plan
 
     @asynccontextmanager
-    async def _dispatched(self, plan: Rewrite) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _dispatched(self, plan: Rewrite) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """The answer of the first worker that takes a connection. Leaving ends the worker's work."""
         workers, call = self._shared.workers, self._call
         candidates = workers.candidates()
@@ -175,14 +177,13 @@ class Exchange:
             with workers.sending(worker.worker_id) as breaker:
                 call.dispatch(worker.worker_id)
                 try:
-                    response = await self._shared.upstream.send(self._outgoing(worker, plan))
+                    response = await self._send(worker, plan, breaker)
                 except Refused as error:
                     if not never_sent(error):
                         raise
                     breaker.failed(time.monotonic())
                     refused = error
                     continue
-                breaker.succeeded()
                 call.on(Event.ANSWER)
                 try:
                     yield response
@@ -191,13 +192,14 @@ class Exchange:
                 return
         raise refused
 
-    def _outgoing(self, worker: Worker, plan: Rewrite) -> Outgoing:
-        return Outgoing(
+    async def _send(self, worker: Worker, plan: Rewrite, breaker: Breaker) -> aiohttp.ClientResponse:
+        outgoing = Outgoing(
             self._request.method,
             worker_url(worker.url, worker.api_path, self._target),
             headers.to_worker(self._request.headers.items(), worker.api_key),
             plan.body or None,
         )
+        return await self._shared.upstream.send(outgoing, breaker.succeeded)
 
     async def _pass_on(self, plan: Rewrite, response: aiohttp.ClientResponse) -> web.StreamResponse:
         """Each piece goes on as it comes, but for the end, which waits until the call is recorded."""
@@ -237,6 +239,7 @@ class Exchange:
             raise fault_of(error, begun=call.first_byte is not None) from error
         if data and call.first_byte is None:
             call.first_byte = time.monotonic()
+            self._shared.upstream.begun(response)
         return data
 
     def _headers(self, response: aiohttp.ClientResponse, *, same_length: bool) -> CIMultiDict[str]:
@@ -265,6 +268,7 @@ class Exchange:
         """Records the call, which has ended. Raises Refused when the store can't."""
         call, shared = self._call, self._shared
         if not self._recorded:
+            shared.metrics.passed.inc()
             call.on(Event.COMMIT)
             return
         trace = call.trace()

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
 from rolltrace_proxy.errors import Fault, Refused
+from rolltrace_store.errors import InvalidArgumentError
+from rolltrace_store.names import check_session_id
 
-MAX_SESSION_ID = 400
 _SESSIONS = "/sessions/"
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 _SEPARATOR = re.compile(r"[/\\]")
 
@@ -70,25 +70,11 @@ def _split_session(rest: str) -> tuple[str, str] | None:
 
 def _session_id(raw: str) -> str:
     session_id = _decode(raw, "session id")
-    problem = session_id_problem(session_id)
-    if problem:
-        raise Refused(Fault.INVALID_SESSION_ID, f"The session id in the URL {problem}.")
+    try:
+        check_session_id(session_id)
+    except InvalidArgumentError as error:
+        raise Refused(Fault.INVALID_SESSION_ID, f"The URL names no session: {error}.") from None
     return session_id
-
-
-def session_id_problem(session_id: str) -> str:
-    """What forbids this id (session.proto has the rules), or nothing."""
-    if not session_id:
-        return "is empty"
-    if len(session_id.encode()) > MAX_SESSION_ID:
-        return f"has more than {MAX_SESSION_ID} bytes"
-    if _CONTROL.search(session_id):
-        return "holds a control character"
-    if any(segment in ("", ".", "..") for segment in session_id.split("/")):
-        return 'has an empty, "." or ".." segment, or begins or ends with a slash'
-    if "/v1/" in session_id + "/":
-        return 'holds "/v1/"'
-    return ""
 
 
 def _endpoint(tail: str) -> str:

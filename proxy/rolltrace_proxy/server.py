@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -161,7 +161,7 @@ def _json(status: int, answer: JsonObject) -> web.Response:
 
 
 @asynccontextmanager
-async def serve(settings: Settings, store: Store) -> AsyncIterator[Proxy]:
+async def serve(settings: Settings, store: Store) -> AsyncGenerator[Proxy, None]:
     """A proxy that listens within the block; port 0 takes any free one."""
     proxy = Proxy(settings, store)
     try:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 MAX_EVENT_BYTES = 64 * 2**20
 
 _BOM = b"\xef\xbb\xbf"
-_LINE_END = re.compile(rb"[\r\n]")
 # Atomic groups: a CRLF must never be taken for CR and LF, two ends.
 _EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _BETWEEN_EVENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?>\r\n|\n|\r))+")
@@ -62,7 +61,7 @@ class Event:
 def parse_event(raw: bytes) -> Event:
     """Reads one event, its empty line included or not."""
     body = raw.rstrip(b"\r\n")
-    if body.startswith(b"data:") and not _LINE_END.search(body):
+    if body.startswith(b"data:") and b"\n" not in body and b"\r" not in body:
         start = 6 if body.startswith(b"data: ") else 5
         return Event(raw, body[start:], start, len(body))
     values = [value for line in body.splitlines() if (value := _data_value(line)) is not None]
@@ -86,6 +85,7 @@ class EventFramer:
         # Up to here the buffer holds no end of an event.
         self._scanned = 0
         self._begun = False
+        self._seen_cr = False
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that end in data, and what stands between events. Raises EventTooLargeError."""
@@ -98,26 +98,39 @@ class EventFramer:
         if at is None:
             return events
         scan = self._scanned
-        while _LINE_END.search(buffer, max(at, scan)):
-            match = _BETWEEN_EVENTS.match(buffer, at)
-            if match:
+        self._seen_cr = self._seen_cr or b"\r" in data
+        while self._has_line_end(max(at, scan)):
+            if buffer[at] in b":\r\n" and (match := _BETWEEN_EVENTS.match(buffer, at)):
                 events.append(Event(bytes(match[0])))
-            else:
-                # One byte back: the first line end of the two may have been the last byte scanned.
-                match = _EVENT_END.search(buffer, max(at, scan - 1))
-                if not match:
-                    scan = len(buffer)
-                    break
-                if match.end() == len(buffer) and match[0].endswith(b"\n\r"):
-                    scan = match.start()  # a CRLF half here: its other half ends the event
-                    break
-                events.append(parse_event(bytes(buffer[at : match.end()])))
-            at = scan = match.end()
+                at = scan = match.end()
+                continue
+            # One byte back: the first line end of the two may have been the last byte scanned.
+            start, end = self._find_event_end(max(at, scan - 1))
+            if end < 0:
+                scan = len(buffer)
+                break
+            if end == len(buffer) and buffer.endswith(b"\n\r"):
+                scan = start  # a CRLF half here: its other half ends the event
+                break
+            events.append(parse_event(bytes(buffer[at:end])))
+            at = scan = end
         else:
             scan = len(buffer)
         del buffer[:at]
         self._scanned = scan - at
         return events
+
+    def _has_line_end(self, start: int) -> bool:
+        buffer = self._buffer
+        return buffer.find(b"\n", start) >= 0 or (self._seen_cr and buffer.find(b"\r", start) >= 0)
+
+    def _find_event_end(self, start: int) -> tuple[int, int]:
+        """Where the two line ends begin and end; -1 when there are none. Most streams know only LF."""
+        if not self._seen_cr:
+            found = self._buffer.find(b"\n\n", start)
+            return found, found + 2 if found >= 0 else -1
+        match = _EVENT_END.search(self._buffer, start)
+        return match.span() if match else (-1, -1)
 
     def rest(self) -> bytes:
         """Takes out the bytes of the event that has not ended."""

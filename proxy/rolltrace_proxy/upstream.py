@@ -8,6 +8,7 @@ is not sent again, since that would run the model twice.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -27,12 +28,18 @@ _MADE_BY_US = ("Accept", "Content-Type", "User-Agent")
 
 @dataclass(slots=True)
 class _Connection:
-    """Whether a request went over a connection that had served another one."""
+    """What a request hears of its connection. `made` is called when there is one."""
 
+    made: Callable[[], None]
     reused: bool = False
 
 
+async def _on_create(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+    context.trace_request_ctx.made()
+
+
 async def _on_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+    context.trace_request_ctx.made()
     context.trace_request_ctx.reused = True
 
 
@@ -51,8 +58,9 @@ class Upstream:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        reuse = aiohttp.TraceConfig()
-        reuse.on_connection_reuseconn.append(_on_reuse)
+        connections = aiohttp.TraceConfig()
+        connections.on_connection_create_end.append(_on_create)
+        connections.on_connection_reuseconn.append(_on_reuse)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -65,12 +73,15 @@ class Upstream:
             ),
             max_line_size=settings.max_header_size,
             max_field_size=settings.max_header_size,
-            trace_configs=[reuse],
+            trace_configs=[connections],
         )
 
-    async def send(self, outgoing: Outgoing) -> aiohttp.ClientResponse:
-        """Returns when the header of the answer is there. Raises Refused, with the faults of a worker."""
-        connection, begun = _Connection(), time.monotonic()
+    async def send(self, outgoing: Outgoing, connected: Callable[[], None]) -> aiohttp.ClientResponse:
+        """Returns when the header of the answer is there; calls `connected` when a connection is.
+
+        Raises Refused, with the faults of a worker.
+        """
+        connection, begun = _Connection(connected), time.monotonic()
         try:
             try:
                 return await self._request(outgoing, connection)
@@ -82,7 +93,7 @@ class Upstream:
             raise fault_of(error, begun=False) from error
 
     async def _request(self, outgoing: Outgoing, connection: _Connection) -> aiohttp.ClientResponse:
-        response = await self._session.request(
+        return await self._session.request(
             outgoing.method,
             URL(outgoing.url, encoded=True),
             data=outgoing.body,
@@ -90,10 +101,13 @@ class Upstream:
             allow_redirects=False,
             trace_request_ctx=connection,
         )
-        # The wait for the first byte of the body has been armed; each later wait is the shorter one.
-        if response.connection is not None and response.connection.protocol is not None:
-            response.connection.protocol.read_timeout = self._settings.idle_timeout
-        return response
+
+    def begun(self, response: aiohttp.ClientResponse) -> None:
+        """The first byte of the body is here: from now on the idle time-out holds."""
+        connection = response.connection
+        if connection is not None and connection.protocol is not None:
+            connection.protocol.read_timeout = self._settings.idle_timeout
+            connection.protocol.start_timeout()
 
     async def close(self) -> None:
         await self._session.close()
@@ -111,7 +125,8 @@ def fault_of(error: BaseException, *, begun: bool) -> Refused:
         case TimeoutError():
             fault, message = Fault.TIMEOUT_TOTAL, "The call took longer than a call may take"
         case aiohttp.ClientConnectorError():
-            fault, message = Fault.UNREACHABLE, f"No connection to the worker: {error}"
+            fault = Fault.UNREACHABLE
+            message = f"No connection to the worker at {error.host}:{error.port}: {error.os_error}"
         case _:
             fault, message = Fault.DISCONNECTED, f"The worker broke off: {error or type(error).__name__}"
     return Refused(fault, f"{message}.")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rolltrace.v1 import worker_pb2 as pb
 from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.routing import Candidate
-from rolltrace_store.interface import ReadView, Store
+from rolltrace_settings.settings import WorkerSetting
+from rolltrace_store.interface import ReadView, Store, WriteView
 
 Clock = Callable[[], float]
 
@@ -82,7 +83,7 @@ class Workers:
         ]
 
     @contextmanager
-    def sending(self, worker_id: str) -> Iterator[Breaker]:
+    def sending(self, worker_id: str) -> Generator[Breaker, None, None]:
         """Counts a call as in flight while it runs; gives the breaker that is to hear of its connection."""
         breaker = self._breakers.setdefault(worker_id, Breaker())
         breaker.attempt(self._clock())
@@ -98,3 +99,29 @@ class Workers:
         """Tells control how many calls run, if it waits for a worker to become idle."""
         if self._draining:
             self._store.report_proxy(dict(self._in_flight))
+
+
+async def add_configured(store: Store, settings: Sequence[WorkerSetting]) -> None:
+    """Registers the workers of the configuration whose URLs are not known yet, under their host and port."""
+
+    def work(view: WriteView) -> None:
+        known = {row.url for row in view.workers()}
+        for setting in settings:
+            if setting.url not in known:
+                view.put_worker(_row(setting))
+
+    if settings:
+        await store.write(work)
+
+
+def _row(setting: WorkerSetting) -> pb.Worker:
+    return pb.Worker(
+        worker_id=setting.url.partition("://")[2].partition("/")[0],
+        url=setting.url,
+        model_names=[setting.model_name] if setting.model_name else [],
+        weight=setting.weight,
+        api_path=setting.api_path,
+        api_key=setting.api_key,
+        engine=setting.engine,
+        state=pb.WORKER_STATE_ACTIVE,
+    )

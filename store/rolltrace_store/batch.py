@@ -32,6 +32,8 @@ from rolltrace_store.write_view import LmdbWriteView
 
 T = TypeVar("T")
 
+_NO_ROOM = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 log = logging.getLogger(__name__)
 
 
@@ -139,9 +141,9 @@ class Committer:
             self._histories.forget(trace.session_id)
             return self._histories.encode_alone(trace)
 
-    def _recent(self, session_id: str) -> Sequence[Recent]:
+    def _recent(self, session_id: str, from_index: int) -> Sequence[Recent]:
         with self._environment.lmdb.begin() as txn:
-            return LmdbReadView(self._environment, txn, self._expander).recent(session_id)
+            return LmdbReadView(self._environment, txn, self._expander).recent(session_id, from_index)
 
 
 def _translated(error: Exception, max_size: int) -> Exception:
@@ -150,9 +152,7 @@ def _translated(error: Exception, max_size: int) -> Exception:
         return StoreFullError(
             f"the store has reached max_db_size, {max_size} bytes: delete sessions or restart with more"
         )
-    if isinstance(error, lmdb.DiskError) or (
-        isinstance(error, lmdb.Error) and error.code in (errno.EIO, errno.ENOSPC, errno.EDQUOT)
-    ):
+    if isinstance(error, lmdb.DiskError) or (isinstance(error, lmdb.Error) and error.code in _NO_ROOM):
         return StoreFullError(f"the disk of the store is full or failing ({error}): make room")
     if isinstance(error, lmdb.Error):
         return StoreError(f"the store could not commit: {error}")

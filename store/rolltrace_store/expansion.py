@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import zstandard
-
 from rolltrace import compact
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store.cache import ByteCache
+from rolltrace_store.delta import decompress
 from rolltrace_store.errors import CorruptError
 
 Lookup = Callable[[str], bytes | None]
@@ -60,12 +59,8 @@ class Expander:
 
     def _expand_one(self, trace: Trace, base: Trace | None) -> Trace:
         try:
-            full = compact.expand(trace, base, _decompress)
+            full = compact.expand(trace, base, decompress)
         except compact.ExpandError as error:
             raise CorruptError(str(error)) from error
         self._cache.put(full.trace_id, full, full.ByteSize())
         return full
-
-
-def _decompress(data: bytes) -> bytes:
-    return zstandard.ZstdDecompressor().decompress(data)

@@ -1,15 +1,37 @@
-"""What the writer remembers of live sessions. For now it remembers nothing: each trace stands alone."""
+"""What the writer remembers of live sessions, so that each trace is stored as what it adds.
+
+Of each session it keeps a few candidates to write later traces against: the leaves of the tree that
+its turns make. A trace takes the place of its parent, since whatever shares with the parent shares
+with the child as well; so interleaved sub-agents and branches each find their own end.
+
+Rules:
+- One thread uses it. It remembers only what was committed or will be in this batch: a batch that is
+  rolled back makes its sessions forgotten, to be loaded again.
+- Other processes may write to the same session. A turn is committed before the agent can send the
+  next one, so asking `load` for what is new, before each encoding, finds every parent.
+- Memory is bounded: least recently used sessions go first, but not while they have traces in the
+  batch. `load` brings a session back, so that neither that nor a restart breaks its chains.
+- A record is written whole when the chain behind it would have grown as large as itself. So a chain
+  is never longer to read than about one whole record, and all whole records together take no more
+  room than all the others. A fixed interval would let storage grow with the square of the turns.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 
-from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1.trace_pb2 import Trace
+from rolltrace_store import delta
+from rolltrace_store.delta import Delta, Match, Pieces
 
 LOAD_COUNT = 16
-"""How many of a session's latest traces `load` should give."""
+"""How many of a session's latest traces are loaded at most."""
+
+_MAX_LEAVES = 8
+_MAX_LEAVES_WITHOUT_IDS = 4
+_LEAF_OVERHEAD = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +42,11 @@ class Recent:
     """FULL."""
     chain_bytes: int
     """The sum of the stored bodies from the one after its key frame to its own; 0 for a key frame."""
+
+
+Load = Callable[[str, int], Sequence[Recent]]
+"""(session_id, from_index): the committed traces with call_index from there on, at most the LOAD_COUNT
+latest ones, in the order of call_index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,39 +60,211 @@ class Encoded:
     body: bytes
 
 
-class Histories:
-    """The sessions that this process writes."""
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A trace that later ones continue: its context is the first `length` bytes of their prompts."""
 
-    def __init__(self, load: Callable[[str], Sequence[Recent]], limit_bytes: int = 64 << 20) -> None:
-        """`load` gives the latest traces of a session as committed, in the order of call_index."""
+    order: int
+    trace_id: str
+    length: int
+    parent: _Turn | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A candidate. `order` is its call_index, or what that is expected to be."""
+
+    pieces: Pieces
+    order: int
+    chain_bytes: int
+    parent: _Turn | None
+
+    def __len__(self) -> int:
+        return len(self.pieces) + _LEAF_OVERHEAD
+
+
+_Matches = list[tuple[_Leaf, Match]]
+
+
+@dataclass(slots=True)
+class _Session:
+    leaves: dict[str, _Leaf] = field(default_factory=dict[str, _Leaf])
+    """By trace_id, the least recently used first."""
+    staged: set[str] = field(default_factory=set[str])
+    size: int = 0
+    calls: int = 0
+    """The call_index of the next trace, as far as this process knows."""
+
+    def matches(self, pieces: Pieces) -> _Matches:
+        others = (leaf for leaf in self.leaves.values() if leaf.pieces.trace_id != pieces.trace_id)
+        return [(leaf, delta.match(leaf.pieces, pieces)) for leaf in others]
+
+    def add(self, pieces: Pieces, chain_bytes: int, parent: _Turn | None, matches: _Matches) -> None:
+        """Make a trace a candidate, in the place of those that it makes superfluous."""
+        for leaf, match in matches:
+            if _superfluous(leaf, match, parent):
+                self.drop(leaf.pieces.trace_id)
+        self.drop(pieces.trace_id)
+        leaf = _Leaf(pieces, self.calls, chain_bytes, parent)
+        self.calls += 1
+        self.leaves[pieces.trace_id] = leaf
+        self.size += len(leaf)
+        alike = [
+            key for key, other in self.leaves.items() if bool(other.pieces.prompt) == bool(pieces.prompt)
+        ]
+        if len(alike) > (_MAX_LEAVES if pieces.prompt else _MAX_LEAVES_WITHOUT_IDS):
+            self.drop(alike[0])
+
+    def use(self, trace_id: str) -> None:
+        """Count a candidate as used."""
+        if leaf := self.leaves.pop(trace_id, None):
+            self.leaves[trace_id] = leaf
+
+    def drop(self, trace_id: str) -> None:
+        if leaf := self.leaves.pop(trace_id, None):
+            self.size -= len(leaf)
+
+
+class Histories:
+    """The sessions that this process writes, by id, the least recently used first."""
+
+    def __init__(self, load: Load, limit_bytes: int = 64 << 20) -> None:
         self._load = load
         self._limit = limit_bytes
+        self._sessions: dict[str, _Session] = {}
+        self.size = 0
+        """Bytes kept, about."""
 
     def encode(self, trace: Trace) -> Encoded:
-        """Encode a FULL trace. `trace` is not changed."""
-        return self.encode_alone(trace)
+        """Encode a FULL trace against the best of its session's earlier ones, staged ones included.
+
+        parent_trace_id is set in the body. `trace` is not changed.
+        """
+        session = self._take(trace.session_id)
+        pieces = Pieces.of(trace)
+        matches = session.matches(pieces)
+        parent = _parent(matches)
+        base = _best(matches)
+        encoded, chain_bytes = _write(trace, pieces, parent.trace_id if parent else "", base)
+        session.use(encoded.base_trace_id)
+        session.add(pieces, chain_bytes, parent, matches)
+        session.staged.add(trace.trace_id)
+        self._put(trace.session_id, session)
+        return encoded
 
     def encode_alone(self, trace: Trace) -> Encoded:
         """Encode a FULL trace without base and parent, and without remembering it."""
-        payload = pb.CompactPayload(
-            prompt_rest=trace.prompt_token_ids,
-            request_rest=trace.request_json,
-            response_json=trace.response_json,
-            completions=trace.completions,
-        )
-        stored = Trace()
-        stored.CopyFrom(trace)
-        for name in ("prompt_token_ids", "completions", "request_json", "response_json"):
-            stored.ClearField(name)
-        stored.compact.compression = pb.COMPRESSION_NONE
-        stored.compact.body = payload.SerializeToString()
-        return Encoded(trace.trace_id, trace.session_id, "", stored.SerializeToString())
+        return _write(trace, Pieces.of(trace), "", None)[0]
 
     def committed(self, batch: Iterable[Encoded]) -> None:
         """The batch is durable."""
+        for encoded in batch:
+            if session := self._sessions.get(encoded.session_id):
+                session.staged.discard(encoded.trace_id)
+        self._evict()
 
     def rolled_back(self, batch: Iterable[Encoded]) -> None:
         """Nothing of the batch was kept."""
+        for encoded in batch:
+            self.forget(encoded.session_id)
 
     def forget(self, session_id: str) -> None:
         """The session is gone, or was changed by others."""
+        if session := self._sessions.pop(session_id, None):
+            self.size -= session.size
+
+    def _take(self, session_id: str) -> _Session:
+        """Take the session out of the table, with what others have added to it."""
+        session = self._sessions.pop(session_id, None) or _Session()
+        self.size -= session.size
+        if not session.staged:
+            for recent in self._load(session_id, session.calls):
+                pieces = Pieces.of(recent.trace)
+                matches = session.matches(pieces)
+                session.calls = recent.trace.call_index
+                session.add(pieces, recent.chain_bytes, _parent(matches), matches)
+        return session
+
+    def _put(self, session_id: str, session: _Session) -> None:
+        self._sessions[session_id] = session
+        self.size += session.size
+        self._evict()
+
+    def _evict(self) -> None:
+        """Keep within the limit, but always the latest session's latest candidate."""
+        excess = self.size - self._limit
+        if excess <= 0:
+            return
+        for session_id in _victims(self._sessions, excess):
+            self.forget(session_id)
+        latest = next(reversed(self._sessions.values()))
+        for trace_id in list(latest.leaves)[:-1]:
+            if self.size <= self._limit:
+                return
+            self.size -= len(latest.leaves[trace_id])
+            latest.drop(trace_id)
+
+
+def _victims(sessions: dict[str, _Session], excess: int) -> list[str]:
+    """Sessions to forget: the first ones that have nothing staged, never the last."""
+    victims: list[str] = []
+    for session_id, session in islice(sessions.items(), len(sessions) - 1):
+        if excess <= 0:
+            break
+        if not session.staged:
+            victims.append(session_id)
+            excess -= session.size
+    return victims
+
+
+def _parent(matches: _Matches) -> _Turn | None:
+    """The latest trace that the prompt continues: a candidate, or one that a candidate descends from."""
+    found: _Turn | None = None
+    for leaf, match in matches:
+        turn = leaf.parent
+        if match.context:
+            turn = _Turn(leaf.order, leaf.pieces.trace_id, match.context, leaf.parent)
+        while turn and turn.length > match.prompt:
+            turn = turn.parent
+        if turn and (found is None or turn.order > found.order):
+            found = turn
+    return found
+
+
+def _superfluous(leaf: _Leaf, match: Match, parent: _Turn | None) -> bool:
+    """Whether all that later traces can share with `leaf` is in the new trace as well.
+
+    One that was sampled more than once may be continued from its other completions.
+    """
+    if leaf.pieces.has_ids:
+        is_parent = parent is not None and parent.trace_id == leaf.pieces.trace_id
+        return is_parent and len(leaf.pieces.sampled) <= 1
+    return match.request_prefix + match.request_suffix == len(leaf.pieces.request)
+
+
+def _best(matches: _Matches) -> tuple[_Leaf, Match] | None:
+    """The candidate that saves most, of equal ones that with the shortest chain; None if none pays."""
+    if not matches:
+        return None
+    leaf, match = max(matches, key=lambda pair: (pair[1].saved, -pair[0].chain_bytes))
+    return (leaf, match) if match.saved >= delta.MIN_SAVED else None
+
+
+def _write(
+    trace: Trace, pieces: Pieces, parent: str, base: tuple[_Leaf, Match] | None
+) -> tuple[Encoded, int]:
+    """The stored form, and the length of the chain that it ends: 0 for a whole record."""
+    alone: Delta | None = None
+    if base:
+        leaf, match = base
+        written = delta.encode(trace, pieces, parent, leaf.pieces.trace_id, match)
+        chain_bytes = leaf.chain_bytes + len(written.body)
+        if chain_bytes >= written.size_alone:
+            alone = delta.encode(trace, pieces, parent)
+        if alone is None or chain_bytes < len(alone.body):
+            return _encoded(trace, leaf.pieces.trace_id, written), chain_bytes
+    return _encoded(trace, "", alone or delta.encode(trace, pieces, parent)), 0
+
+
+def _encoded(trace: Trace, base_trace_id: str, written: Delta) -> Encoded:
+    return Encoded(trace.trace_id, trace.session_id, base_trace_id, written.body)

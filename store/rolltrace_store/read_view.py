@@ -94,18 +94,17 @@ class LmdbReadView:
     def expand(self, trace: Trace) -> Trace:
         return self._expander.expand(trace, self.trace)
 
-    def recent(self, session_id: str) -> list[Recent]:
-        """The session's latest traces, for Histories, in the order of call_index."""
-        rows = self._rows(schema.SESSION_TRACES)
-        end = CallKey(session_id, (1 << 64) - 1)
-        sequences: list[int] = []
-        for _, row in rows.scan_back(end, prefix(session_id)):
-            sequences.append(row.sequence)
-            if len(sequences) == LOAD_COUNT:
-                break
+    def recent(self, session_id: str, from_index: int) -> list[Recent]:
+        """The session's latest traces from `from_index` on, for Histories, in the order of call_index."""
+        counters = self._rows(schema.COUNTERS).get(session_id)
+        if counters is None or counters.calls <= from_index:
+            return []
+        start = CallKey(session_id, max(from_index, counters.calls - LOAD_COUNT))
+        rows = self._rows(schema.SESSION_TRACES).scan(start, prefix(session_id))
+        sequences = [row.sequence for _, row in rows]
         sizes: dict[str, int] = {}
         found: list[Recent] = []
-        for sequence in reversed(sequences):
+        for sequence in sequences:
             body = self._body(sequence)
             trace = Trace.FromString(body)
             found.append(Recent(self.expand(trace), self._chain_bytes(trace, len(body), sizes)))

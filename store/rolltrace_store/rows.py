@@ -53,15 +53,6 @@ class Rows(Generic[K, V]):
                 yield self._item(cursor)
                 found = cursor.next()
 
-    def scan_back(self, start: K, prefix: bytes) -> Iterator[tuple[K, V]]:
-        """Rows before `start`, from there backwards, while the key's bytes begin with `prefix`."""
-        with self._txn.cursor(self._database) as cursor:
-            past = cursor.set_range(self._table.key.encode(start)[:MAX_KEY])
-            found = cursor.prev() if past else cursor.last()
-            while found and cursor.key().startswith(prefix):
-                yield self._item(cursor)
-                found = cursor.prev()
-
     def count(self) -> int:
         return self._txn.stat(self._database)["entries"]
 

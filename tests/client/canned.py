@@ -13,7 +13,7 @@ from typing import NoReturn, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
 
 from rolltrace import compact
 from rolltrace.v1 import event_pb2, session_pb2, trace_pb2, worker_pb2
@@ -58,7 +58,7 @@ class State:
         """Commits traces that each repeat and extend the one before (or `base`) in its session."""
         made: list[trace_pb2.Trace] = []
         with self.changed:
-            self.sessions.setdefault(session_id, session_pb2.Session(session_id=session_id, state=1))
+            self.sessions.setdefault(session_id, session_pb2.Session(session_id=session_id))
             for _ in range(turns):
                 made.append(self._trace(session_id, base))
                 self.append(event_pb2.Event(trace=made[-1]))
@@ -109,7 +109,7 @@ class State:
         made.CopyFrom(full)
         if view in (trace_pb2.TRACE_VIEW_COMPACT, trace_pb2.TRACE_VIEW_METADATA):
             for heavy in ("prompt_token_ids", "completions", "request_json", "response_json"):
-                made.ClearField(heavy)  # type: ignore[arg-type]
+                made.ClearField(heavy)
         if view == trace_pb2.TRACE_VIEW_COMPACT:
             made.compact.CopyFrom(self._compact(full))
         return made

@@ -20,7 +20,7 @@ def _logprobs(values: list[float]) -> dict[str, object]:
 
 
 def chat_answer(n: int = 1) -> dict[str, object]:
-    choices = [
+    choices: list[dict[str, object]] = [
         {
             "index": index,
             "message": {"role": "assistant", "content": f"answer {index}"},
@@ -30,14 +30,22 @@ def chat_answer(n: int = 1) -> dict[str, object]:
         }
         for index in range(n)
     ]
-    usage = {"prompt_tokens": 2, "completion_tokens": 3 * n, "total_tokens": 2 + 3 * n}
-    return {"id": "c", "object": "chat.completion", "model": "m", "choices": choices, "usage": usage} | {
-        "prompt_token_ids": PROMPT
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "model": "m",
+        "choices": choices,
+        "usage": {"prompt_tokens": 2, "completion_tokens": 3 * n, "total_tokens": 2 + 3 * n},
+        "prompt_token_ids": PROMPT,
     }
 
 
 def role_chunk(index: int = 0) -> dict[str, object]:
-    choice = {"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+    choice: dict[str, object] = {
+        "index": index,
+        "delta": {"role": "assistant", "content": ""},
+        "finish_reason": None,
+    }
     return _chunk(choice) | {"prompt_token_ids": PROMPT}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import cast
@@ -79,10 +79,12 @@ def row(
     worker: ScriptedWorker | str,
     worker_id: str = "w-1",
     state: worker_pb2.WorkerState.ValueType = worker_pb2.WORKER_STATE_ACTIVE,
-    **fields: str,
+    *,
+    api_key: str = "",
+    api_path: str = "",
 ) -> worker_pb2.Worker:
     url = worker if isinstance(worker, str) else worker.url
-    return worker_pb2.Worker(worker_id=worker_id, url=url, state=state, **fields)
+    return worker_pb2.Worker(worker_id=worker_id, url=url, state=state, api_key=api_key, api_path=api_path)
 
 
 async def put(store: Store, *rows: worker_pb2.Worker) -> None:
@@ -96,7 +98,7 @@ async def put(store: Store, *rows: worker_pb2.Worker) -> None:
 @asynccontextmanager
 async def gateway(
     store: Store, *workers: ScriptedWorker | worker_pb2.Worker, settings: Settings = SETTINGS
-) -> AsyncIterator[Gateway]:
+) -> AsyncGenerator[Gateway, None]:
     """Workers are registered as w-1, w-2, ... unless they are rows already."""
     numbered = enumerate(workers, 1)
     await put(store, *[row(w, f"w-{n}") if isinstance(w, ScriptedWorker) else w for n, w in numbered])
@@ -105,4 +107,4 @@ async def gateway(
 
 
 def with_settings(**changes: float | str) -> Settings:
-    return replace(SETTINGS, **changes)  # type: ignore[arg-type]  # names and types are the tests' business
+    return replace(SETTINGS, **changes)  # type: ignore[arg-type]  # pyright sees no more than mypy does

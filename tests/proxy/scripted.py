@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -79,7 +79,8 @@ class ScriptedWorker:
 
     async def _step(self, request: web.Request, response: web.StreamResponse, step: Step) -> None:
         if isinstance(step, bytes):
-            await response.write(step)
+            if request.method != "HEAD":
+                await response.write(step)
         elif isinstance(step, asyncio.Event):
             await step.wait()
         elif step == STALL:
@@ -105,7 +106,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 @asynccontextmanager
-async def scripted(reply: Reply | Callable[[Seen], Reply]) -> AsyncIterator[ScriptedWorker]:
+async def scripted(reply: Reply | Callable[[Seen], Reply]) -> AsyncGenerator[ScriptedWorker, None]:
     worker = ScriptedWorker(reply if callable(reply) else lambda _: reply)
     app = web.Application(client_max_size=1 << 30)
     app.router.add_route("*", "/{path:.*}", worker.handle)

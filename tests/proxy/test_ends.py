@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import aiohttp
 import pytest
@@ -24,8 +24,8 @@ async def hang_up_while_waiting(gate: Gateway, arrived: asyncio.Event) -> None:
     await asyncio.wait({task})
 
 
-async def _get(gate: Gateway, **fields: object) -> bytes:
-    async with gate.chat(**fields) as response:
+async def _get(gate: Gateway, *, stream: bool = False) -> bytes:
+    async with gate.chat(stream=stream) as response:
         return await response.read()
 
 
@@ -230,3 +230,34 @@ async def test_a_stream_that_is_not_recorded_has_no_clean_end(store: Store) -> N
         async with gate.chat(stream=True) as response:
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.read()
+
+
+async def test_a_hang_up_while_the_request_is_still_coming(store: Store) -> None:
+    sending = asyncio.Event()
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        yield b"{"
+        sending.set()
+        await asyncio.Event().wait()
+
+    async with scripted(Reply()) as worker, gateway(store, worker) as gate:
+        task = asyncio.create_task(post(gate, body()))
+        await sending.wait()
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        trace = await gate.trace()
+    assert trace.status == pb.CALL_STATUS_CLIENT_CANCELLED
+    assert not worker.seen
+
+
+async def post(gate: Gateway, data: AsyncGenerator[bytes, None]) -> None:
+    async with gate.http.post(gate.url(), data=data) as response:
+        await response.read()
+
+
+async def test_an_agent_that_waits_for_100_continue_gets_it(store: Store) -> None:
+    async with scripted(whole(chat_answer())) as worker, gateway(store, worker) as gate:
+        async with gate.http.post(gate.url(), json={"messages": []}, expect100=True) as response:
+            assert response.status == 200
+    assert "Expect" not in worker.seen[0].headers

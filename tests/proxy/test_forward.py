@@ -6,14 +6,13 @@ import asyncio
 import gzip
 import json
 
-import aiohttp
 import pytest
 
 from rolltrace.v1 import session_pb2
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_store.interface import Store
 from tests.proxy.answers import IDS, LOGPROBS, PROMPT, chat_answer, chat_chunks, floats, ids, token_chunk
-from tests.proxy.gateway import CHAT, gateway, put, row, with_settings
+from tests.proxy.gateway import CHAT, Gateway, gateway, put, row, with_settings
 from tests.proxy.scripted import DONE, JSON, SSE, Reply, Seen, events, scripted, whole
 
 
@@ -295,9 +294,24 @@ async def test_calls_run_side_by_side(store: Store) -> None:
 
 async def test_an_agent_of_http_1_0_gets_its_stream(store: Store) -> None:
     async with scripted(events(*chat_chunks(), DONE)) as worker, gateway(store, worker) as gate:
-        async with aiohttp.ClientSession(version=aiohttp.HttpVersion10) as old:
-            async with old.post(gate.url(), json={**CHAT, "stream": True}) as response:
-                assert (await response.read()).endswith(DONE)
+        path = gate.url().removeprefix(gate.proxy.url)
+        body = json.dumps({**CHAT, "stream": True})
+        answer = await said_to(gate, f"POST {path} HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+    header, _, stream = answer.partition(b"\r\n\r\n")
+    assert header.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert b"chunked" not in header
+    assert stream.endswith(DONE)
+
+
+async def said_to(gate: Gateway, request: str) -> bytes:
+    """All that comes back on a connection of its own."""
+    host, port = gate.proxy.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request.encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
 
 
 async def test_a_worker_registered_later_is_heard_of_at_once(store: Store) -> None:

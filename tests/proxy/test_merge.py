@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from openai.lib.streaming.chat import ChatCompletionStreamState
@@ -22,9 +22,12 @@ CHATS = [sample for sample in STREAMS if sample.endpoint == "chat/completions"]
 def without(value: Json, *keys: str) -> Json:
     """Without keys, nulls and empty lists, at any depth: the SDK fills in what its models declare."""
     if isinstance(value, dict):
-        kept = {key: without(member, *keys) for key, member in value.items() if key not in keys}
+        fields = cast("dict[str, Json]", value)
+        kept = {key: without(member, *keys) for key, member in fields.items() if key not in keys}
         return {key: member for key, member in kept.items() if member not in (None, [])}
-    return [without(entry, *keys) for entry in value] if isinstance(value, list) else value
+    return (
+        [without(entry, *keys) for entry in cast("list[Json]", value)] if isinstance(value, list) else value
+    )
 
 
 def accumulated(chunks: list[Json]) -> Json:

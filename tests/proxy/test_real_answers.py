@@ -40,7 +40,7 @@ def given_tokens(sample: Sample) -> dict[int, tuple[list[int], list[float]]]:
         for choice in answer["choices"]:
             ids, logprobs = tokens.setdefault(choice["index"], ([], []))
             ids += choice.get("token_ids") or []
-            lp = choice["logprobs"] or {"content": []}
+            lp: Json = choice["logprobs"] or {"content": []}
             logprobs += [t["logprob"] for t in lp["content"]] if "content" in lp else lp["token_logprobs"]
     return tokens
 

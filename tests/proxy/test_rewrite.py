@@ -127,11 +127,11 @@ KEYS = st.sampled_from(["logprobs", "return_token_ids", "echo", "stream", "model
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
-    max_leaves=12,
+    max_leaves=6,
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.sampled_from([CHAT, COMPLETIONS, "x"]), st.dictionaries(KEYS, JSON, max_size=6), st.booleans())
 def test_the_agents_other_members_always_survive(
     endpoint: str, fields: dict[str, object], model: bool

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_store.interface import Store
@@ -23,7 +25,7 @@ async def test_a_body_that_is_too_large_is_a_413(store: Store, declared: bool) -
     async with scripted(Reply()) as worker:
         async with gateway(store, worker, settings=with_settings(max_body_size=1000)) as gate:
 
-            async def pieces() -> object:
+            async def pieces() -> AsyncGenerator[bytes, None]:
                 for _ in range(11):
                     yield b"x" * 100
 
@@ -73,8 +75,6 @@ async def test_too_many_calls_at_once_are_a_503(store: Store) -> None:
     ],
 )
 async def test_paths_that_are_not_served(store: Store, path: str, status: int, code: str) -> None:
-    from yarl import URL
-
     async with scripted(Reply()) as worker, gateway(store, worker) as gate:
         async with gate.http.post(URL(gate.proxy.url + path, encoded=True), json=CHAT) as response:
             assert (response.status, await error_of(response)) == (status, code)
@@ -133,10 +133,10 @@ async def test_a_drain_lets_calls_end(store: Store) -> None:
     answer = whole(chat_answer())
     answer.before = [go]
     async with scripted(answer) as worker, gateway(store, worker) as gate:
-        async with gate.http.get(gate.proxy.url + "/health"):
-            pass  # a connection that stays
         running = asyncio.create_task(status_of(gate))
         await worker.arrived.wait()
+        async with gate.http.get(gate.proxy.url + "/health"):
+            pass  # its connection stays, for what follows
         draining = asyncio.create_task(gate.proxy.drain())
         async with gate.http.get(gate.proxy.url + "/health") as response:
             assert response.status == 503

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from rolltrace_store import Durability, Store, StoreOptions, open_store
-
-OPTIONS = StoreOptions(durability=Durability.PROCESS, max_db_size=1 << 30)
+from rolltrace_store import Store, open_store
+from tests.store.processes import options
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = open_store(tmp_path / "db", OPTIONS)
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[Store]:
+    store = open_store(path, options())
     yield store
     await store.close()

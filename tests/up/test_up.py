@@ -84,6 +84,8 @@ def test_the_block_names_what_each_user_needs() -> None:
     ):
         assert expected in shown
     assert "sk-secret" not in shown
+    assert "base_url = http://[::1]:9090/" in up.summary(Settings(host="::"))
+    assert "base_url = https://lb.example/sessions" in up.summary(Settings(public_url="https://lb.example"))
     assert "rolltrace workers add URL" in up.summary(Settings())
 
 

@@ -32,11 +32,11 @@ def as_json(value: object) -> Any:
         case str() | int() | None:
             return value
         case Mapping():
-            return {str(key): as_json(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            return {key: as_json(item) for key, item in cast(Mapping[str, object], value).items()}
         case _ if hasattr(value, "tolist"):  # either kind of array
             return as_json(cast(Any, value).tolist())
         case Iterable():
-            return [as_json(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+            return [as_json(item) for item in cast(Iterable[object], value)]
         case _:
             raise TypeError(f"no JSON for {type(value).__name__}")
 
@@ -83,9 +83,9 @@ def _cell(value: object) -> str:
         case float():
             return f"{value:.6g}"
         case dict():
-            return " ".join(f"{key}={item}" for key, item in value.items())  # pyright: ignore[reportUnknownVariableType]
+            return " ".join(f"{key}={item}" for key, item in cast(dict[str, object], value).items())
         case list():
-            return ", ".join(str(item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            return ", ".join(map(str, cast(list[object], value)))
         case _:
             return str(value)
 

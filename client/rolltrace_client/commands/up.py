@@ -26,7 +26,7 @@ from rolltrace_settings.console import configure_logging
 from rolltrace_settings.load import load, to_environment
 from rolltrace_settings.settings import Settings
 
-from ..probes import control_is_healthy, proxy_is_healthy
+from ..probes import authority, control_is_healthy, proxy_is_healthy
 from ..supervisor import Child, Supervisor
 
 SERVER_MODULES = ("aiohttp", "grpc_health", "grpc_reflection", "lmdb", "msgspec", "uvloop", "zstandard")
@@ -117,9 +117,9 @@ def free_port(host: str, port: int, flag: str) -> int:
         raise CannotStart(f"{host}: {error.strerror}") from None
     except OSError as error:
         if error.errno != EADDRINUSE:
-            raise CannotStart(f"cannot listen on {host}:{port}: {error.strerror}") from None
+            raise CannotStart(f"cannot listen on {authority(host, port)}: {error.strerror}") from None
         raise CannotStart(
-            f"{host}:{port} is taken; stop what listens there, or choose another port with --{flag}"
+            f"{authority(host, port)} is taken; stop what listens there, or choose another port with --{flag}"
         ) from None
 
 
@@ -160,16 +160,16 @@ def forget_gauges(metrics: str | None, pid: int) -> None:
 
 def summary(settings: Settings) -> str:
     """What a person needs to know once all is up."""
-    base = settings.public_url or f"http://{settings.host}:{settings.port}"
+    proxy = f"http://{authority(LOOPBACK.get(settings.host, settings.host), settings.port)}"
     workers = [worker.url + worker.api_path for worker in settings.workers]
     processes = "1 proxy" if settings.proxies == 1 else f"{settings.proxies} proxies"
     rows = [
-        ("agents", f"base_url = {base}/sessions/SESSION_ID/v1"),
-        ("trainers", f"{settings.control_host}:{settings.control_port} (gRPC, rolltrace.v1)"),
+        ("agents", f"base_url = {settings.public_url or proxy}/sessions/SESSION_ID/v1"),
+        ("trainers", f"{authority(settings.control_host, settings.control_port)} (gRPC, rolltrace.v1)"),
         *[("workers" if index == 0 else "", url) for index, url in enumerate(workers)],
         *([] if workers else [("workers", "those registered before; add one: rolltrace workers add URL")]),
         ("data", f"{Path(settings.db_path).resolve()} (durability: {settings.durability})"),
-        ("metrics", f"http://{settings.host}:{settings.port}/metrics"),
+        ("metrics", f"{proxy}/metrics"),
     ]
     lines = [f"  {label:<9} {text}" for label, text in rows]
     heading = f"rolltrace {version('rolltrace')} is up: 1 control service, {processes}"

@@ -1,0 +1,256 @@
+"""Verifies an environment: every row reads, indexes and counters agree, every chain expands. Decisions.
+
+The log is the truth: indexes and counters are held against it, both ways. A bad row hides no other one.
+Memory does not grow with the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from rolltrace.v1 import event_pb2 as event
+from rolltrace.v1.trace_pb2 import Trace
+from rolltrace_store import schema
+from rolltrace_store.counting import counted
+from rolltrace_store.errors import CorruptError
+from rolltrace_store.expansion import Expander
+from rolltrace_store.promises import broken_promises
+from rolltrace_store.schema import meta
+from rolltrace_store.schema.codec import UNREADABLE, Table
+from rolltrace_store.schema.counters import Counters
+from rolltrace_store.schema.request import Age
+from rolltrace_store.schema.session_trace import CallKey, CallRow
+
+K = TypeVar("K")
+V = TypeVar("V")
+M = TypeVar("M", bound=Message)
+
+_MESSAGES: dict[int, type[Message]] = {
+    event.EVENT_KIND_TRACE: Trace,
+    event.EVENT_KIND_SESSION_DELETED: event.SessionDeleted,
+    event.EVENT_KIND_WORKER_CHANGED: event.WorkerChanged,
+    event.EVENT_KIND_SESSION_SEALED: event.SessionSealed,
+    event.EVENT_KIND_POLICY_CHANGED: event.PolicyChanged,
+}
+_CACHE_BYTES = 64 << 20
+
+
+class Snapshot(Protocol):
+    """The tables' rows as bytes, all of one moment, whatever holds them."""
+
+    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]: ...
+    def get(self, table: str, key: bytes) -> bytes | None: ...
+    def count(self, table: str) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong: the table, the row and the fault in words."""
+
+    table: str
+    row: str
+    fault: str
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.row} {self.fault}"
+
+
+Report = Callable[[Finding], None]
+Tick = Callable[[], None]
+
+
+class Tables:
+    """A snapshot's rows as values. A row that cannot be read is reported by `scan` and left out."""
+
+    def __init__(self, snapshot: Snapshot, report: Report) -> None:
+        self._snapshot = snapshot
+        self._report = report
+
+    def scan(self, table: Table[K, V]) -> Iterator[tuple[K, V]]:
+        for key, value in self._snapshot.scan(table.name):
+            try:
+                yield table.key.decode(key), table.value.decode(value)
+            except UNREADABLE as error:
+                self.fault(table, f"the row of key {key.hex()}", f"cannot be read: {error}")
+
+    def get(self, table: Table[K, V], key: K) -> V | None:
+        """None too when it cannot be read."""
+        try:
+            data = self._snapshot.get(table.name, table.key.encode(key))
+            return None if data is None else table.value.decode(data)
+        except UNREADABLE:
+            return None
+
+    def has(self, table: Table[K, V], key: K) -> bool:
+        return self._snapshot.get(table.name, table.key.encode(key)) is not None
+
+    def count(self, table: Table[K, V]) -> int:
+        return self._snapshot.count(table.name)
+
+    def trace(self, sequence: int) -> Trace | None:
+        """The trace at `sequence`, if there is one."""
+        entry = self.get(schema.LOG, sequence)
+        if entry is None or entry.kind != event.EVENT_KIND_TRACE:
+            return None
+        return _parse(Trace, entry.body)
+
+    def fault(self, table: Table[K, V], row: str, fault: str) -> None:
+        self._report(Finding(table.name, row, fault))
+
+
+def check(snapshot: Snapshot, report: Report, tick: Tick) -> None:
+    """Every verifier. `tick` is called `ticks` times, or less often when rows cannot be read."""
+    tables = Tables(snapshot, report)
+    check_meta(tables)
+    check_log(tables, tick)
+    check_trace_ids(tables, tick)
+    check_calls(tables, tick)
+    check_sessions(tables)
+    check_requests(tables)
+    check_workers(tables)
+
+
+def ticks(snapshot: Snapshot) -> int:
+    """How many rows take long."""
+    return sum(snapshot.count(table.name) for table in (schema.LOG, schema.TRACE_IDS, schema.SESSION_TRACES))
+
+
+def check_meta(tables: Tables) -> None:
+    """The environment has a name, and the workers' revision is an event that there was."""
+    if not tables.get(meta.TEXTS, meta.EPOCH):
+        tables.fault(meta.TEXTS, meta.EPOCH, "is missing")
+    head = tables.get(meta.NUMBERS, meta.HEAD) or 0
+    revision = tables.get(meta.NUMBERS, meta.WORKERS_REVISION) or 0
+    if revision > head:
+        tables.fault(meta.NUMBERS, meta.WORKERS_REVISION, f"is {revision}, but the head is {head}")
+
+
+def check_log(tables: Tables, tick: Tick) -> None:
+    """Every event reads, and every trace knows its sequence and is in both indexes."""
+    last = 0
+    for sequence, entry in tables.scan(schema.LOG):
+        tick()
+        if sequence <= last:
+            tables.fault(schema.LOG, f"event {sequence}", f"comes after event {last}")
+        last = max(last, sequence)
+        kind = _MESSAGES.get(entry.kind)
+        message = None if kind is None else _parse(kind, entry.body)
+        if message is None:
+            tables.fault(schema.LOG, f"event {sequence}", f"cannot be read as one of kind {entry.kind}")
+        elif isinstance(message, Trace):
+            _check_logged(tables, sequence, message)
+    if last > (head := tables.get(meta.NUMBERS, meta.HEAD) or 0):
+        tables.fault(meta.NUMBERS, meta.HEAD, f"is {head}, but the log goes on to {last}")
+
+
+def _check_logged(tables: Tables, sequence: int, trace: Trace) -> None:
+    name = f"trace {trace.trace_id}"
+    if trace.sequence != sequence:
+        tables.fault(schema.LOG, f"event {sequence}", f"says that its sequence is {trace.sequence}")
+    if tables.get(schema.TRACE_IDS, trace.trace_id) != sequence:
+        tables.fault(schema.TRACE_IDS, name, f"is not there, or does not lead to event {sequence}")
+    call = tables.get(schema.SESSION_TRACES, CallKey(trace.session_id, trace.call_index))
+    if call != CallRow(sequence, trace.trace_id):
+        fault = f"of session {trace.session_id} is not there, or does not lead to event {sequence}"
+        tables.fault(schema.SESSION_TRACES, f"{name}, call {trace.call_index}", fault)
+
+
+def check_trace_ids(tables: Tables, tick: Tick) -> None:
+    """Every row leads to its trace."""
+    for trace_id, sequence in tables.scan(schema.TRACE_IDS):
+        tick()
+        trace = tables.trace(sequence)
+        if trace is None or trace.trace_id != trace_id:
+            tables.fault(schema.TRACE_IDS, f"trace {trace_id}", f"leads to event {sequence}, which is not it")
+
+
+def check_calls(tables: Tables, tick: Tick) -> None:
+    """Every session's calls are numbered without gaps, add up to its counters, and expand."""
+    expander = Expander(_CACHE_BYTES)
+    rows = tables.scan(schema.SESSION_TRACES)
+    for session_id, calls in groupby(rows, key=lambda row: row[0].session_id):
+        counters = _check_session_calls(tables, expander, calls, tick)
+        stored = tables.get(schema.COUNTERS, session_id)
+        if stored != counters:
+            fault = f"has counters {stored}, but its traces add up to {counters}"
+            tables.fault(schema.COUNTERS, f"session {session_id}", fault)
+        if not tables.has(schema.SESSIONS, session_id):
+            tables.fault(schema.SESSIONS, f"session {session_id}", "is missing, but has traces")
+
+
+def _check_session_calls(
+    tables: Tables, expander: Expander, calls: Iterator[tuple[CallKey, CallRow]], tick: Tick
+) -> Counters:
+    counters, last = Counters(), 0
+    for expected, (key, row) in enumerate(calls):
+        tick()
+        name = f"call {key.call_index} of session {key.session_id}"
+        if key.call_index != expected:
+            tables.fault(schema.SESSION_TRACES, name, f"comes where call {expected} should")
+        if row.sequence <= last:
+            tables.fault(schema.SESSION_TRACES, name, f"has sequence {row.sequence}, not after {last}")
+        last = row.sequence
+        trace = tables.trace(row.sequence)
+        if trace is None or (trace.trace_id, trace.session_id) != (row.trace_id, key.session_id):
+            tables.fault(schema.SESSION_TRACES, name, f"leads to event {row.sequence}, which is not it")
+        else:
+            counters = counted(counters, trace)
+            _check_whole(tables, expander, trace)
+    return counters
+
+
+def _check_whole(tables: Tables, expander: Expander, trace: Trace) -> None:
+    """The trace expands, and what it expands to keeps the contract's promises."""
+
+    def stored(trace_id: str) -> bytes | None:
+        sequence = tables.get(schema.TRACE_IDS, trace_id)
+        entry = None if sequence is None else tables.get(schema.LOG, sequence)
+        return None if entry is None else entry.body
+
+    name = f"event {trace.sequence}, trace {trace.trace_id},"
+    try:
+        full = expander.expand(trace, stored)
+    except (CorruptError, *UNREADABLE) as error:
+        tables.fault(schema.LOG, name, f"does not expand: {error}")
+        return
+    for broken in broken_promises(full):
+        tables.fault(schema.LOG, name, broken)
+
+
+def check_sessions(tables: Tables) -> None:
+    """Every session reads and names itself, and no counters are left without one or without traces."""
+    for session_id, session in tables.scan(schema.SESSIONS):
+        if session.session_id != session_id:
+            tables.fault(schema.SESSIONS, f"session {session_id}", f"says it is {session.session_id}")
+    for session_id, counters in tables.scan(schema.COUNTERS):
+        if counters.calls and not tables.has(schema.SESSION_TRACES, CallKey(session_id, 0)):
+            fault = f"has counters {counters}, but no first trace"
+            tables.fault(schema.COUNTERS, f"session {session_id}", fault)
+
+
+def check_requests(tables: Tables) -> None:
+    """Every remembered request has the row by which it is forgotten in time."""
+    for request_id, answer in tables.scan(schema.REQUESTS):
+        if not tables.has(schema.REQUEST_TIMES, Age(answer.time, request_id)):
+            tables.fault(schema.REQUESTS, f"request {request_id}", "has no row in request_times")
+    for _ in tables.scan(schema.REQUEST_TIMES):
+        pass
+
+
+def check_workers(tables: Tables) -> None:
+    """Every worker reads and names itself."""
+    for worker_id, worker in tables.scan(schema.WORKERS):
+        if worker.worker_id != worker_id:
+            tables.fault(schema.WORKERS, f"worker {worker_id}", f"says it is {worker.worker_id}")
+
+
+def _parse(kind: type[M], body: bytes) -> M | None:
+    try:
+        return kind.FromString(body)
+    except UNREADABLE:
+        return None

@@ -1,0 +1,211 @@
+"""Delta coding: write a trace against an earlier one of its session. Pure.
+
+Turn k of a session repeats turns 1..k-1, in its ids and in its request. What a trace shares with its
+base is given by lengths, only the rest is stored. `CompactBody` in trace.proto is the format and
+`rolltrace.compact.expand` its reading.
+
+Rules. Finding what is shared compares memory and copies little, since it runs over whole histories on
+every call. Only `encode` compresses, and only what is new.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import zstandard
+
+from rolltrace.v1 import trace_pb2 as pb
+
+_LEVEL = 3
+_COMPRESS_FROM = 64
+_FIRST_STEP = 256
+_LAST_STEP = 16 << 10  # small copies stay in the processor's cache
+
+MIN_SAVED = 128
+"""A base that saves fewer bytes is not worth reading another record for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What later traces can share with one: its context(s) and its request, as bytes."""
+
+    trace_id: str
+    prompt: bytes
+    sampled: tuple[bytes, ...]
+    request: bytes
+
+    @classmethod
+    def of(cls, trace: pb.Trace) -> Pieces:
+        """The pieces of a FULL trace."""
+        sampled = tuple(completion.token_ids for completion in trace.completions)
+        return cls(trace.trace_id, trace.prompt_token_ids, sampled, trace.request_json)
+
+    @property
+    def has_ids(self) -> bool:
+        return bool(self.prompt) or any(self.sampled)
+
+    def __len__(self) -> int:
+        return len(self.prompt) + sum(map(len, self.sampled)) + len(self.request)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a trace shares with a base, in bytes."""
+
+    prompt: int
+    """With context(base), for the completion at position `completion`; need not be whole ids."""
+    completion: int
+    request_prefix: int
+    request_suffix: int
+    context: int
+    """The length of the base's longest context that is wholly the beginning of the prompt, or 0."""
+
+    @property
+    def saved(self) -> int:
+        return self.prompt + self.request_prefix + self.request_suffix
+
+
+NOTHING = Match(0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A trace as it is stored: `body` is the serialised COMPACT Trace."""
+
+    body: bytes
+    size_alone: int
+    """About how long `body` would be without a base, at the ratio that its own payload compressed by."""
+
+
+def shared_prefix(a: bytes, b: bytes) -> int:
+    """How many bytes `a` and `b` begin with in common."""
+    size = min(len(a), len(b))
+    if a.startswith(b) or b.startswith(a):
+        return size
+    low, step = 0, _FIRST_STEP
+    while a.startswith(b[low : low + step], low):
+        low += step
+        step = min(2 * step, _LAST_STEP)
+    high = min(low + step, size)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def shared_suffix(a: bytes, b: bytes, limit: int) -> int:
+    """How many bytes, at most `limit`, `a` and `b` end with in common. `limit` fits in both."""
+    known, step = 0, _FIRST_STEP
+    while known < limit:
+        more = min(step, limit - known)
+        if a[len(a) - known - more : len(a) - known] == b[len(b) - known - more : len(b) - known]:
+            known += more
+            step = min(2 * step, _LAST_STEP)
+        elif more == 1:
+            break
+        else:
+            step = more // 2
+    return known
+
+
+def match(base: Pieces, new: Pieces) -> Match:
+    """What `new` shares with `base`, at its best completion."""
+    prompt, completion, context = _match_prompt(base, new.prompt)
+    prefix = shared_prefix(base.request, new.request)
+    rest = min(len(base.request), len(new.request)) - prefix
+    suffix = shared_suffix(base.request, new.request, rest)
+    return Match(prompt, completion, prefix, suffix, context)
+
+
+def _match_prompt(base: Pieces, prompt: bytes) -> tuple[int, int, int]:
+    """`prompt`, `completion` and `context` of a Match."""
+    start = len(base.prompt)
+    if not prompt.startswith(base.prompt):
+        return shared_prefix(base.prompt, prompt), 0, 0
+    best, position, context = 0, 0, 0 if base.sampled else start
+    for index, sampled in enumerate(base.sampled):
+        shared = shared_prefix(sampled, prompt[start : start + len(sampled)])
+        if shared == len(sampled):
+            context = max(context, start + shared)
+        if shared > best:
+            best, position = shared, index
+    return start + best, position, context
+
+
+def encode(
+    trace: pb.Trace,
+    pieces: Pieces,
+    parent_trace_id: str,
+    base_trace_id: str = "",
+    shared: Match = NOTHING,
+) -> Delta:
+    """Write a FULL trace, whose pieces these are, against a base, given what `match` found, or alone.
+
+    sequence and call_index stay unset, for the transaction to give. `trace` is not changed.
+    """
+    payload = _payload(trace, pieces, shared).SerializeToString()
+    compression, body = compress(payload)
+    compact = _without_bodies(trace)
+    compact.parent_trace_id = parent_trace_id
+    compact.compact.base_trace_id = base_trace_id
+    compact.compact.compression = compression
+    compact.compact.body = body
+    serialised = compact.SerializeToString()
+    size_alone = len(serialised) + shared.saved * len(body) // max(len(payload), 1)
+    return Delta(serialised, size_alone)
+
+
+def _without_bodies(trace: pb.Trace) -> pb.Trace:
+    light = pb.Trace()
+    light.CopyFrom(trace)
+    light.ClearField("sequence")
+    light.ClearField("call_index")
+    light.ClearField("prompt_token_ids")
+    light.ClearField("completions")
+    light.ClearField("request_json")
+    light.ClearField("response_json")
+    return light
+
+
+def _payload(trace: pb.Trace, pieces: Pieces, shared: Match) -> pb.CompactPayload:
+    shared_ids = shared.prompt // 4
+    request_end = len(pieces.request) - shared.request_suffix
+    return pb.CompactPayload(
+        prompt_shared_ids=shared_ids,
+        prompt_base_completion=shared.completion,
+        prompt_rest=pieces.prompt[4 * shared_ids :],
+        request_prefix=shared.request_prefix,
+        request_suffix=shared.request_suffix,
+        request_rest=pieces.request[shared.request_prefix : request_end],
+        response_json=trace.response_json,
+        completions=trace.completions,
+    )
+
+
+class _PerThread(threading.local):
+    """Neither object may be used by two threads at once; making one costs as much as a small body."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_zstd = _PerThread()
+
+
+def compress(data: bytes) -> tuple[pb.Compression.ValueType, bytes]:
+    """One checked Zstandard frame, or `data` itself where that is not shorter."""
+    if len(data) >= _COMPRESS_FROM:
+        frame = _zstd.compressor.compress(data)
+        if len(frame) < len(data):
+            return pb.COMPRESSION_ZSTD, frame
+    return pb.COMPRESSION_NONE, data
+
+
+def decompress(frame: bytes) -> bytes:
+    """Undo Zstandard: the `decompress` of rolltrace.compact.expand. Raises zstandard.ZstdError."""
+    return _zstd.decompressor.decompress(frame)

@@ -1,0 +1,34 @@
+"""A real control service in a process of its own, and records in its environment, written as a proxy does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rolltrace_store import Durability, StoreOptions, open_store
+from tests.pair.pair import Pair
+from tests.store.samples import conversation
+
+TURNS = 4
+
+
+async def record(folder: Path, *sessions: str) -> None:
+    store = open_store(folder, StoreOptions(durability=Durability.PROCESS))
+    for session_id in sessions:
+        for trace in conversation(session_id, TURNS):
+            await store.append_trace(trace)
+    await store.close()
+
+
+@contextmanager
+def running_control(folder: Path, *sessions: str) -> Generator[Pair]:
+    """A pair without its proxy, with TURNS calls recorded in each of the sessions."""
+    pair = Pair(folder, "http://127.0.0.1:9")
+    asyncio.run(record(pair.db_path, *sessions))
+    pair.start_control()
+    try:
+        yield pair
+    finally:
+        pair.control.stop()

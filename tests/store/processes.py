@@ -1,0 +1,79 @@
+"""Other processes at the same store: `python -m tests.store.processes write|watch|present PATH ...`."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from rolltrace_store import Durability, StoreOptions, open_store
+from tests.store import samples
+
+ROOT = Path(__file__).parents[2]
+WRITERS = 8
+
+
+@contextmanager
+def started(*arguments: str | Path) -> Generator[subprocess.Popen[str]]:
+    """A process of this file's, killed at the end if it still runs."""
+    command = [sys.executable, "-m", __name__, *map(str, arguments)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def output(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdout is not None
+    return process.stdout
+
+
+def options(durability: str = "process") -> StoreOptions:
+    return StoreOptions(durability=Durability(durability), max_db_size=1 << 30)
+
+
+async def write(path: str, durability: str, session_id: str, count: str) -> None:
+    """Prints the trace_id of every trace that is recorded."""
+    store = open_store(path, options(durability))
+    left = int(count)
+
+    async def one_after_the_other() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            trace = samples.trace(session_id, prompt=range(50), padding=2048)
+            await store.append_trace(trace)
+            print(trace.trace_id, flush=True)
+
+    await asyncio.gather(*[one_after_the_other() for _ in range(WRITERS)])
+    await store.close()
+
+
+async def watch(path: str, until: str) -> None:
+    """Prints "ready", and the head each time it grows."""
+    store = open_store(path, options())
+    head = 0
+    print("ready", flush=True)
+    while head < int(until):
+        head = await store.wait(head, timeout=60)
+        print(head, flush=True)
+    await store.close()
+
+
+async def present(path: str) -> None:
+    """Is a proxy until it is killed."""
+    store = open_store(path, options(), proxy=True)
+    store.report_proxy({"w-1": 2})
+    print("ready", flush=True)
+    await asyncio.sleep(3600)
+
+
+if __name__ == "__main__":
+    commands: dict[str, Callable[..., Coroutine[None, None, None]]]
+    commands = {"write": write, "watch": watch, "present": present}
+    asyncio.run(commands[sys.argv[1]](*sys.argv[2:]))

@@ -1,0 +1,113 @@
+"""Delta coding: what two traces share is found exactly, and what is written reads back the same."""
+
+import os
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rolltrace import compact
+from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_store import delta
+from tests.store.sessions import Agent, ids, trace
+
+# Long runs of one byte, so that cuts fall at, before and after the steps of the search.
+_runs = st.lists(
+    st.tuples(st.sampled_from(b"ab"), st.sampled_from([1, 2, 255, 256, 257, 20_000])), max_size=6
+)
+_long = _runs.map(lambda runs: b"".join(bytes([byte]) * count for byte, count in runs))
+_short = st.binary(max_size=6)
+
+
+def _naive_prefix(a: bytes, b: bytes) -> int:
+    return next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+@given(_long, _short, _short)
+def test_shared_prefix(common: bytes, a: bytes, b: bytes) -> None:
+    left, right = common + a, common + b
+    assert delta.shared_prefix(left, right) == _naive_prefix(left, right)
+
+
+@given(_long, _long)
+def test_shared_prefix_of_any(a: bytes, b: bytes) -> None:
+    assert delta.shared_prefix(a, b) == _naive_prefix(a, b)
+
+
+@given(_long, _short, _short, st.integers(0, 50_000))
+def test_shared_suffix(common: bytes, a: bytes, b: bytes, limit: int) -> None:
+    left, right = a + common, b + common
+    limit = min(limit, len(left), len(right))
+    assert delta.shared_suffix(left, right, limit) == min(limit, _naive_prefix(left[::-1], right[::-1]))
+
+
+def _round_trip(base: pb.Trace, new: pb.Trace) -> pb.Trace:
+    shared = delta.match(delta.Pieces.of(base), delta.Pieces.of(new))
+    written = delta.encode(new, delta.Pieces.of(new), "", base.trace_id, shared)
+    return compact.expand(pb.Trace.FromString(written.body), base, delta.decompress)
+
+
+@settings(max_examples=200)
+@given(_short, st.lists(_short, max_size=3), _short, _short, st.lists(_short, max_size=2), _short)
+def test_expands_to_what_was_encoded(
+    prompt: bytes, sampled: list[bytes], request: bytes, rest: bytes, again: list[bytes], tail: bytes
+) -> None:
+    """Any bytes: lengths that are no whole ids, requests that are no text."""
+    base = trace(prompt, tuple(sampled), request)
+    new = trace(prompt + (sampled or [b""])[-1] + rest, tuple(again), request[:2] + tail + request[2:], tail)
+    assert _round_trip(base, new) == new
+
+
+def test_best_completion_is_the_base() -> None:
+    base = delta.Pieces.of(trace(ids(1, 2), (ids(3), ids(4, 5), ids(4))))
+    shared = delta.match(base, delta.Pieces.of(trace(ids(1, 2, 4, 5, 6))))
+    assert (shared.prompt, shared.completion, shared.context) == (16, 1, 16)
+
+
+def test_context_is_the_longest_that_is_wholly_there() -> None:
+    base = delta.Pieces.of(trace(ids(1), (ids(2), ids(2, 3, 4))))
+    shared = delta.match(base, delta.Pieces.of(trace(ids(1, 2, 3, 9))))
+    assert (shared.prompt, shared.completion, shared.context) == (12, 1, 8)
+
+
+def test_request_prefix_and_suffix_do_not_overlap() -> None:
+    base, new = trace(request=b"aXa"), trace(request=b"aXaXa")
+    shared = delta.match(delta.Pieces.of(base), delta.Pieces.of(new))
+    assert shared.request_prefix + shared.request_suffix <= 3
+    assert _round_trip(base, new) == new
+
+
+def test_sequence_and_call_index_are_left_to_the_transaction() -> None:
+    new = trace(ids(1), request=b"{}")
+    new.sequence, new.call_index = 7, 8
+    written = pb.Trace.FromString(delta.encode(new, delta.Pieces.of(new), "parent").body)
+    assert (written.sequence, written.call_index, written.parent_trace_id) == (0, 0, "parent")
+    assert (new.sequence, new.call_index, new.parent_trace_id) == (7, 8, "")
+
+
+def test_size_alone_is_about_that_of_a_whole_record() -> None:
+    agent = Agent(seed=1)
+    *_, base, new = (agent.turn() for _ in range(10))
+    pieces = delta.Pieces.of(new)
+    alone = delta.encode(new, pieces, "")
+    written = delta.encode(new, pieces, "", base.trace_id, delta.match(delta.Pieces.of(base), pieces))
+    assert len(written.body) < len(alone.body) / 2
+    assert alone.size_alone == len(alone.body)
+    assert written.size_alone == pytest.approx(len(alone.body), rel=0.5)
+
+
+def test_what_does_not_shrink_is_stored_as_it_is() -> None:
+    assert delta.compress(b"aaaa") == (pb.COMPRESSION_NONE, b"aaaa")
+    noise = os.urandom(500)
+    assert delta.compress(noise) == (pb.COMPRESSION_NONE, noise)
+
+
+def test_a_flipped_byte_of_the_content_is_noticed() -> None:
+    """A frame carries a checksum: a wrong byte is not read as another text."""
+    text = b"the same words, the same words, and then others" * 3
+    compression, frame = delta.compress(text)
+    assert compression == pb.COMPRESSION_ZSTD
+    at = frame.index(b"words")
+    with pytest.raises(zstandard.ZstdError):
+        delta.decompress(frame[:at] + b"W" + frame[at + 1 :])
