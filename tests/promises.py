@@ -92,9 +92,9 @@ def check_resumable(
     connections: Sequence[Connection], truth: Sequence[Record], takes: Takes = everything
 ) -> None:
     """Streams that each start after the last cursor of the one before are as good as one."""
-    for before, after in itertools.pairwise(connections):
-        if after.start != before.cursor:
-            raise Broken(f"Resumable: a stream began after {after.start}, not after {before.cursor}")
+    for stopped, resumed in itertools.pairwise(connections):
+        if resumed.start != stopped.cursor:
+            raise Broken(f"Resumable: a stream began after {resumed.start}, not after {stopped.cursor}")
     events = [event for connection in connections for event in connection.events]
     for before, after in itertools.pairwise(_sequences(events)):
         if after <= before:
@@ -123,10 +123,10 @@ def _check_range(
             raise Broken(f"{promise}: {record.sequence} was committed and did not come")
     deleted = _deletions(truth)
     for sequence, event in seen.items():
-        record = kept.get(sequence)
-        if record is None and deleted.get(event.trace.session_id, 0) < sequence:
+        committed = kept.get(sequence)
+        if committed is None and deleted.get(event.trace.session_id, 0) < sequence:
             raise Broken(f"{promise}: {sequence} came and was never committed")
-        if record is not None and not (takes(record) and _same(record, event)):
+        if committed is not None and not (takes(committed) and _same(committed, event)):
             raise Broken(f"{promise}: {sequence} came as something else than was committed")
 
 

@@ -35,7 +35,10 @@ async def follow(
 ) -> Connection:
     """Reads a stream until `stop` says so, after a message, then hangs up."""
     connection = Connection() if noted is None else noted
-    async with asyncio.timeout(PATIENCE), aclosing(responses(control, request or SubscribeRequest())) as stream:
+    async with (
+        asyncio.timeout(PATIENCE),
+        aclosing(responses(control, request or SubscribeRequest())) as stream,
+    ):
         async for response in stream:
             connection.see(response)
             if stop(connection):

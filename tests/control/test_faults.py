@@ -22,7 +22,7 @@ from rolltrace_settings.settings import Settings
 from rolltrace_store import NotFoundError, Store, open_store
 from tests import promises
 from tests.control.conftest import OPTIONS, SETTINGS, Control, connected, controlling
-from tests.control.subscriber import after, follow, follow_to_the_end, head, reaches, truth
+from tests.control.subscriber import Stop, after, follow, follow_to_the_end, head, reaches, truth
 from tests.promises import Connection
 from tests.servers import free_port
 from tests.store import samples
@@ -54,6 +54,10 @@ async def delete(store: Store, session_id: str) -> None:
         return
 
 
+def holds(events: int) -> Stop:
+    return lambda connection: len(connection.events) >= events
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_stopping_anywhere_and_resuming_loses_and_repeats_nothing(
     control: Control, store: Store, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -66,7 +70,7 @@ async def test_stopping_anywhere_and_resuming_loses_and_repeats_nothing(
         while len(seen) <= 20:
             events = dice.randrange(12)
             request = after(seen[-1], METADATA)
-            seen.append(await follow(control, lambda c, n=events: len(c.events) >= n, request))
+            seen.append(await follow(control, holds(events), request))
     end = reaches(await head(store))
     if not end(seen[-1]):
         seen.append(await follow(control, end, after(seen[-1], METADATA)))

@@ -15,7 +15,7 @@ from tests.control.details import failure
 from tests.store import samples
 
 
-def create(request_id: str = "", **fields: object) -> pb.CreateSessionRequest:
+def create(request_id: str = "", /, **fields: object) -> pb.CreateSessionRequest:
     return pb.CreateSessionRequest(session=Session(**fields), request_id=request_id)  # type: ignore[arg-type]
 
 
@@ -71,9 +71,7 @@ async def test_a_session_that_came_by_a_call_exists_already(control: Control, st
         ({"outcome": session_pb.Outcome()}, "session.outcome"),
     ],
 )
-async def test_a_bad_session_names_its_field(
-    control: Control, fields: dict[str, object], field: str
-) -> None:
+async def test_a_bad_session_names_its_field(control: Control, fields: dict[str, object], field: str) -> None:
     failed = await failure(control.sessions.CreateSession(create(**fields)))
     assert (failed.code, failed.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
 

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 
 import grpc
+import grpc.aio
 import pytest
 import zstandard
 from google.rpc import error_details_pb2 as rpc  # type: ignore[import-untyped]  # typed, without py.typed
@@ -35,13 +36,18 @@ async def listed(control: Control, request: ListTracesRequest) -> list[pb.Trace]
     return [trace for page in await pages(control, request) for trace in page.traces]
 
 
+async def stored_trace(store: Store, trace_id: str) -> bytes:
+    stored = await store.read(lambda view: view.trace(trace_id))
+    assert stored is not None
+    return stored
+
+
 async def recorded(store: Store, traces: Sequence[pb.Trace]) -> list[pb.Trace]:
     """Records the traces; returns them FULL, as they are to be read."""
     full: list[pb.Trace] = []
     for trace in traces:
         commit = await store.append_trace(trace)
-        stored = await store.read(lambda view, name=trace.trace_id: view.trace(name))
-        assert stored is not None
+        stored = await stored_trace(store, trace.trace_id)
         place = pb.Trace(sequence=commit.sequence, call_index=commit.call_index)
         place.parent_trace_id = pb.Trace.FromString(stored).parent_trace_id
         place.MergeFrom(trace)
@@ -87,9 +93,7 @@ async def test_compact_expands_to_full(control: Control, store: Store, zstd: boo
     assert found <= ({pb.COMPRESSION_ZSTD, pb.COMPRESSION_NONE} if zstd else {pb.COMPRESSION_NONE})
     assert not any(trace.prompt_token_ids or trace.request_json for trace in traces)
     assert expanded(traces) == full
-    one = GetTraceRequest(
-        trace_id=traces[0].trace_id, view=pb.TRACE_VIEW_COMPACT, accept_compressions=accept
-    )
+    one = GetTraceRequest(trace_id=traces[0].trace_id, view=pb.TRACE_VIEW_COMPACT, accept_compressions=accept)
     assert (await control.traces.GetTrace(one)).trace == traces[0]
 
 
@@ -103,13 +107,14 @@ def long_conversation(session_id: str, turns: int) -> list[pb.Trace]:
 
 async def test_stored_bytes_pass_through(control: Control, store: Store) -> None:
     (trace,) = await recorded(store, samples.conversation("s", 1))
-    stored = await store.read(lambda view: view.trace(trace.trace_id))
-    call = control.channel.unary_unary("/rolltrace.v1.TraceService/GetTrace")
+    stored = await stored_trace(store, trace.trace_id)
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = control.channel.unary_unary(
+        "/rolltrace.v1.TraceService/GetTrace"
+    )
     request = GetTraceRequest(
         trace_id=trace.trace_id, view=pb.TRACE_VIEW_COMPACT, accept_compressions=[pb.COMPRESSION_ZSTD]
     )
     answer = await call(request.SerializeToString())
-    assert stored is not None
     assert answer.endswith(stored)
     assert len(answer) - len(stored) < 8
 
