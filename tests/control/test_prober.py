@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -112,6 +114,20 @@ async def test_a_worker_that_refuses_connections_is_unhealthy(store: Store) -> N
         await put(store, f"http://127.0.0.1:{free_port()}")
         worker = await becomes(store, is_in(WORKER_HEALTH_UNHEALTHY))
         assert "onnect" in worker.health_message
+
+
+async def test_a_worker_that_does_not_accept_is_unhealthy(store: Store) -> None:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port: int = listener.getsockname()[1]
+        for _ in range(4):  # the kernel accepts one or two, and lets the others wait
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        async with controlling(store, FAST):
+            await put(store, f"http://127.0.0.1:{port}")
+            worker = await becomes(store, is_in(WORKER_HEALTH_UNHEALTHY))
+    assert worker.health_message == "no connection in time"
 
 
 async def test_a_worker_that_never_answers_is_unhealthy(store: Store) -> None:
