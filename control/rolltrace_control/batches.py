@@ -17,9 +17,9 @@ from rolltrace_store.interface import ReadView
 
 MAX_BYTES = 900 << 10
 """Of a batch, so that with its frame it stays under 1 MiB."""
-MAX_EVENTS = 1000
-MAX_SCANNED = 4000
-MAX_SCANNED_BYTES = 8 << 20
+MAX_EVENTS = 256
+MAX_SCANNED = 1000
+MAX_SCANNED_BYTES = 4 << 20
 
 
 @dataclass(slots=True)

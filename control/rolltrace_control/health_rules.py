@@ -1,7 +1,8 @@
 """From the outcomes of health checks to a worker's health. Decisions only.
 
 Busy is not dead: a worker that accepts the connection and answers late is UNHEALTHY after three slow
-answers in a row, one that refuses it, or answers 500 or more, after two. Any other status is an answer: not
+answers in a row. One that refuses it, does not accept it within half of the timeout, or answers 500 or
+more, is after two. Any other status is an answer: not
 every OpenAI-compatible server has a /health. One good answer makes a worker HEALTHY again.
 """
 

@@ -30,8 +30,7 @@ def page_size(asked: int) -> int:
 
 def next_token(rpc: str, scope: bytes, place: str) -> str:
     """The token of the page that begins after `place`. `scope` is what has to be the same again."""
-    data = place.encode()
-    return base64.urlsafe_b64encode(_digest(rpc, scope, data) + data).decode()
+    return _token(rpc, scope, place.encode())
 
 
 def place_of(rpc: str, scope: bytes, token: str) -> str:
@@ -42,8 +41,8 @@ def place_of(rpc: str, scope: bytes, token: str) -> str:
         data = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
     except binascii.Error:
         data = b""
-    digest, place = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
-    if digest != _digest(rpc, scope, place):
+    place = data[_DIGEST_BYTES:]
+    if token != _token(rpc, scope, place):
         raise InvalidArgumentError(
             "page_token", f"page_token is not one that {rpc} gave for this filter; begin without one"
         )
@@ -55,6 +54,7 @@ def scope_of(message: Message) -> bytes:
     return message.SerializeToString(deterministic=True)
 
 
-def _digest(rpc: str, scope: bytes, place: bytes) -> bytes:
+def _token(rpc: str, scope: bytes, place: bytes) -> str:
     lengths = f"{rpc}:{len(scope)}:".encode()
-    return hashlib.sha256(lengths + scope + place).digest()[:_DIGEST_BYTES]
+    digest = hashlib.sha256(lengths + scope + place).digest()[:_DIGEST_BYTES]
+    return base64.urlsafe_b64encode(digest + place).decode()

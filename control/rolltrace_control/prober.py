@@ -33,7 +33,8 @@ class Prober:
         self._store = store
         self._http = http
         self._interval = settings.health_interval
-        self._timeout = aiohttp.ClientTimeout(total=settings.health_timeout)
+        total = settings.health_timeout
+        self._timeout = aiohttp.ClientTimeout(total=total, sock_connect=total / 2)
         self._checks: dict[str, Checks] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
 
@@ -88,7 +89,9 @@ class Prober:
     async def _ask(self, url: str) -> tuple[Outcome, str]:
         """One check: its outcome, and in words what was wrong."""
         try:
-            async with self._http.get(f"{url}/health", timeout=self._timeout) as answer:
+            async with self._http.get(
+                f"{url}/health", timeout=self._timeout, allow_redirects=False
+            ) as answer:
                 outcome = outcome_of_status(answer.status)
                 return outcome, "" if outcome is Outcome.ANSWERED else f"/health answered {answer.status}"
         except aiohttp.ConnectionTimeoutError:

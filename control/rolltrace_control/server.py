@@ -63,7 +63,8 @@ async def serve(settings: Settings, store: Store) -> AsyncGenerator[int, None]:
     Raises ListenError. The store stays open.
     """
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(aiohttp.ClientSession())
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a check is a new connection
+        http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         watch = LogWatch(store)
         server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
         servicer = health.HealthServicer(NAMES)

@@ -46,7 +46,8 @@ async def failure(call: Awaitable[object]) -> Failed:
 
 
 def read(error: grpc.aio.AioRpcError) -> Failed:
-    trailers = dict(error.trailing_metadata() or ())
-    status = Status.FromString(trailers["grpc-status-details-bin"])
+    details = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
+    assert isinstance(details, bytes)
+    status = Status.FromString(details)
     assert (status.code, status.message) == (error.code().value[0], error.details())
     return Failed(error.code(), error.details() or "", status)

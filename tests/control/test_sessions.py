@@ -15,7 +15,7 @@ from tests.control.details import failure
 from tests.store import samples
 
 
-def create(request_id: str = "", **fields: object) -> pb.CreateSessionRequest:
+def create(request_id: str = "", /, **fields: object) -> pb.CreateSessionRequest:
     return pb.CreateSessionRequest(session=Session(**fields), request_id=request_id)  # type: ignore[arg-type]
 
 
