@@ -128,6 +128,11 @@ class Exchange:
             raise Refused(
                 Fault.TOO_MANY_CALLS, f"{shared.settings.max_calls} calls run already (--max-calls)."
             )
+        # The other half of the queue is for the traces of the calls that run.
+        if self._recorded and shared.store.queued_bytes() > shared.settings.write_queue_size // 2:
+            raise Refused(
+                Fault.STORE_BUSY, "Commits lag behind: half of --write-queue-size waits. Try again shortly."
+            )
 
     async def _read_body(self) -> bytes:
         most = self._shared.settings.max_body_size

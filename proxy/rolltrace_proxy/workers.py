@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from rolltrace.v1 import worker_pb2 as pb
 from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.routing import Candidate
 from rolltrace_settings.settings import WorkerSetting
 from rolltrace_store.interface import ReadView, Store, WriteView
+from rolltrace_store.worker_url import take_apart, worker_id_of
 
 Clock = Callable[[], float]
 
@@ -117,14 +117,13 @@ async def add_configured(store: Store, settings: Sequence[WorkerSetting]) -> Non
 
 
 def _row(setting: WorkerSetting) -> pb.Worker:
-    url = urlsplit(setting.url)
-    port = url.port or (443 if url.scheme == "https" else 80)
+    url, api_path = take_apart(setting.url, "worker")
     row = pb.Worker(
-        worker_id=f"{url.hostname}:{port}",
-        url=setting.url,
+        worker_id=worker_id_of(url),
+        url=url,
         model_names=[setting.model_name] if setting.model_name else [],
         weight=setting.weight,
-        api_path=setting.api_path,
+        api_path=setting.api_path or api_path,
         api_key=setting.api_key,
         engine=setting.engine,
         state=pb.WORKER_STATE_ACTIVE,

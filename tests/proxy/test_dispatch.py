@@ -188,8 +188,12 @@ async def test_configured_workers_are_added_once_and_changed_by_nobody(store: St
     async with scripted(whole(chat_answer())) as worker:
         known = worker.url.removeprefix("http://")
         await put(store, row(worker, known, worker_pb2.WORKER_STATE_CORDONED))
-        await add_configured(store, [WorkerSetting(worker.url), WorkerSetting("https://Host", weight=2.0)])
+        await add_configured(
+            store, [WorkerSetting(worker.url), WorkerSetting("https://Host/v1/", weight=2.0)]
+        )
         rows = {w.worker_id: w for w in await store.read(lambda view: view.workers())}
     assert set(rows) == {known, "host:443"}
     assert rows[known].state == worker_pb2.WORKER_STATE_CORDONED
-    assert (rows["host:443"].weight, rows["host:443"].state) == (2.0, worker_pb2.WORKER_STATE_ACTIVE)
+    added = rows["host:443"]
+    assert (added.weight, added.state) == (2.0, worker_pb2.WORKER_STATE_ACTIVE)
+    assert (added.url, added.api_path) == ("https://Host", "/v1")

@@ -26,7 +26,7 @@ def without(value: Json, *keys: str) -> Json:
         kept = {key: without(member, *keys) for key, member in fields.items() if key not in keys}
         return {key: member for key, member in kept.items() if member not in (None, [])}
     if isinstance(value, list):
-        entries: list[Json] = value
+        entries = cast("list[object]", value)
         return [without(entry, *keys) for entry in entries]
     return value
 
