@@ -7,10 +7,13 @@ PROMETHEUS_MULTIPROC_DIR is set, and any of them answers for all.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from rolltrace.v1 import trace_pb2 as pb
 
@@ -82,13 +85,35 @@ class Metrics:
             kind = pb.CaptureGapKind.Name(gap.kind).removeprefix("CAPTURE_GAP_KIND_").lower()
             self.gaps.labels(kind).inc()
 
-    def render(self) -> bytes:
-        """The text exposition format."""
-        if not os.environ.get(MULTIPROC_DIR):
-            return generate_latest(self._registry)
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # untyped there
-        return generate_latest(registry)
+    def render(self, worker_ids: Collection[str]) -> bytes:
+        """The text exposition format, of workers only those that are registered now."""
+        registry = self._registry
+        if os.environ.get(MULTIPROC_DIR):
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # untyped there
+        shown = CollectorRegistry()
+        shown.register(_Present(registry, worker_ids))
+        return generate_latest(shown)
+
+
+class _Present(Collector):
+    """What another registry holds, less the workers that have gone and the times at which series began.
+
+    The shared files of several proxies can't forget a worker, so that it is left out as they are read.
+    """
+
+    def __init__(self, source: CollectorRegistry, worker_ids: Collection[str]) -> None:
+        self._source = source
+        self._worker_ids = worker_ids
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._source.collect():
+            metric.samples = [sample for sample in metric.samples if self._shows(sample)]
+            yield metric
+
+    def _shows(self, sample: Sample) -> bool:
+        worker_id = sample.labels.get("worker_id")
+        return not sample.name.endswith("_created") and (worker_id is None or worker_id in self._worker_ids)
 
 
 def _gauge(name: str, text: str, registry: CollectorRegistry, labels: Sequence[str] = ()) -> Gauge:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from rolltrace_proxy import headers, paths
 from rolltrace_proxy.errors import Fault, Refused
@@ -28,6 +30,16 @@ TICK = 0.2
 """Seconds between looks at the workers and the gauges."""
 
 
+def blame_the_peer(record: logging.LogRecord) -> bool:
+    """A filter of aiohttp's log: what is not HTTP is a line, not an error of ours with its traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg = "a request that is not HTTP/1.1, or not well formed, from %s"
+        record.exc_info = None
+    return True
+
+
 class Proxy:
     """A running proxy. Made by `serve`."""
 
@@ -35,6 +47,7 @@ class Proxy:
         self._settings = settings
         self._store = store
         self.shared = Shared(settings, store, Workers(store), Upstream(settings), Metrics())
+        logging.getLogger("aiohttp.server").addFilter(blame_the_peer)
         self._runner = web.AppRunner(
             self._app(),
             handler_cancellation=True,
@@ -125,9 +138,12 @@ class Proxy:
         return _json(*worker_health(self.shared.workers))
 
     async def _metrics(self, _: web.Request) -> web.Response:
+        with suppress(StoreError):  # /health says it
+            await self._refresh()
         self._measure()
         kind = "text/plain; version=0.0.4; charset=utf-8"
-        return web.Response(body=self.shared.metrics.render(), headers={"Content-Type": kind})
+        worker_ids = {row.worker_id for row in self.shared.workers.rows()}
+        return web.Response(body=self.shared.metrics.render(worker_ids), headers={"Content-Type": kind})
 
     async def _refresh(self) -> None:
         workers = self.shared.workers

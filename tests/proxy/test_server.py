@@ -141,6 +141,10 @@ async def test_metrics(store: Store) -> None:
         async with gate.http.get(gate.proxy.url + "/metrics") as response:
             text = await response.text()
             assert response.headers["Content-Type"].startswith("text/plain; version=")
+        await store.write(lambda view: view.remove_worker("w-1"))
+        async with gate.http.get(gate.proxy.url + "/metrics") as response:
+            assert "w-1" not in await response.text()
+    assert "_created" not in text
     calls = 'rolltrace_calls_total{endpoint="%s",http_status="200",status="completed"} 1.0'
     assert calls % "chat/completions" in text
     assert calls % "other" in text
@@ -193,3 +197,16 @@ async def test_what_outlasts_the_drain_is_interrupted_and_recorded(store: Store)
         trace = await gate.trace()
     assert trace.status == pb.CALL_STATUS_INTERRUPTED
     assert trace.completions[0].token_ids == ids(IDS[:1])
+
+
+async def test_what_is_not_http_is_one_line_of_log(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    async with gateway(store) as gate:
+        port = URL(gate.proxy.url).port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")  # as a gRPC client that has the wrong port
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    [record] = [record for record in caplog.records if record.name == "aiohttp.server"]
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+    assert record.getMessage().endswith("not well formed, from 127.0.0.1")
