@@ -9,7 +9,7 @@ import aiohttp
 
 from rolltrace.v1 import gateway_service_pb2 as pb
 from rolltrace.v1 import gateway_service_pb2_grpc as services
-from rolltrace.v1.worker_pb2 import WORKER_HEALTH_UNHEALTHY
+from rolltrace.v1.worker_pb2 import WORKER_HEALTH_HEALTHY
 from rolltrace_control.addresses import local_proxy_url, proxy_url
 from rolltrace_control.traces import TraceServicer
 from rolltrace_settings.settings import Settings
@@ -64,7 +64,7 @@ def _status(view: ReadView) -> pb.GetStatusResponse:
         session_count=stats.session_count,
         trace_count=stats.trace_count,
         worker_count=len(workers),
-        healthy_worker_count=sum(worker.health != WORKER_HEALTH_UNHEALTHY for worker in workers),
+        healthy_worker_count=sum(worker.health == WORKER_HEALTH_HEALTHY for worker in workers),
         store_used_bytes=stats.used_bytes,
         store_file_bytes=stats.file_bytes,
         store_limit_bytes=stats.limit_bytes,

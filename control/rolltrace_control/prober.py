@@ -84,7 +84,8 @@ class Prober:
         except Exception:
             log.exception("the health of worker %s cannot be written; the next check does", worker.worker_id)
         else:
-            log.info("worker %s is %s %s", worker.worker_id, pb.WorkerHealth.Name(health), message)
+            word = pb.WorkerHealth.Name(health).removeprefix("WORKER_HEALTH_").lower()
+            log.info("worker %s is %s%s", worker.worker_id, word, message and f": {message}")
 
     async def _ask(self, url: str) -> tuple[Outcome, str]:
         """One check: its outcome, and in words what was wrong."""

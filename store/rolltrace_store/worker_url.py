@@ -11,8 +11,8 @@ _API = "/v1"
 
 def take_apart(url: str, field: str = "worker.url") -> tuple[str, str]:
     """A worker's URL and the API path that it ended in, "" for none. Raises InvalidArgumentError."""
+    _check_url(url.strip(), field)
     url = url.strip().rstrip("/")
-    _check_url(url, field)
     return (url.removesuffix(_API), _API) if url.endswith(_API) else (url, "")
 
 

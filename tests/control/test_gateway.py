@@ -8,7 +8,7 @@ from aiohttp import web
 
 from rolltrace.v1.gateway_service_pb2 import FlushRequest, GetStatusRequest
 from rolltrace.v1.trace_service_pb2 import SubscribeRequest
-from rolltrace.v1.worker_pb2 import WORKER_HEALTH_UNHEALTHY, Worker
+from rolltrace.v1.worker_pb2 import WORKER_HEALTH_HEALTHY, WORKER_HEALTH_UNKNOWN, Worker
 from rolltrace_store import Store
 from tests.control.conftest import SETTINGS, Control, controlling
 from tests.control.upstream import upstream
@@ -18,9 +18,9 @@ from tests.store import samples
 async def test_the_status_tells_what_is_there(control: Control, store: Store) -> None:
     await store.append_trace(samples.trace("a"))
     await store.append_trace(samples.trace("b"))
-    await store.write(lambda view: view.put_worker(Worker(worker_id="w")))
-    bad = Worker(worker_id="w2", health=WORKER_HEALTH_UNHEALTHY)
-    await store.write(lambda view: view.put_worker(bad))
+    await store.write(lambda view: view.put_worker(Worker(worker_id="w", health=WORKER_HEALTH_HEALTHY)))
+    new = Worker(worker_id="w2", health=WORKER_HEALTH_UNKNOWN)
+    await store.write(lambda view: view.put_worker(new))
     call = control.traces.Subscribe(SubscribeRequest())
     await call.read()
     status = await control.gateway.GetStatus(GetStatusRequest())

@@ -343,3 +343,8 @@ async def test_a_setting_that_contradicts_a_worker_is_left_out(
     async with controlling(store, replace(SETTINGS, workers=(SETTING,))) as control:
         assert [worker.url for worker in await listed(control)] == ["http://else"]
     assert "10.0.0.7:8000" in caplog.text
+
+
+async def test_a_bad_url_is_quoted_as_it_was_given(control: Control) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match=r"worker\.url 'http://' is not an http or https URL"):
+        await register(control, url="http://")
