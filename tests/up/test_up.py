@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from rolltrace_client import services
 from rolltrace_client.commands import up
 from rolltrace_client.probes import control_is_healthy, proxy_is_healthy
 from rolltrace_settings.load import resolve
@@ -42,9 +43,14 @@ def test_an_address_that_is_not_here() -> None:
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     up.require_services()
-    monkeypatch.setattr(up, "SERVER_MODULES", ("lmdb", "no_such_module"))
+    monkeypatch.setattr(services, "SERVER_MODULES", ("lmdb", "no_such_module"))
     with pytest.raises(up.CannotStart, match=r"\(no no_such_module\): pip install 'rolltrace\[server\]'$"):
         up.require_services()
+    for script in (services.proxy, services.control):
+        with pytest.raises(
+            SystemExit, match=rf"^rolltrace-{script.__name__}: the services are not installed"
+        ):
+            script()
 
 
 def test_children_get_what_was_resolved_and_nothing_else() -> None:

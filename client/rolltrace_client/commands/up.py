@@ -19,7 +19,6 @@ from dataclasses import replace
 from errno import EADDRINUSE
 from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 from rolltrace_settings.console import configure_logging
@@ -27,9 +26,9 @@ from rolltrace_settings.load import load, to_environment
 from rolltrace_settings.settings import Settings
 
 from ..probes import authority, control_is_healthy, proxy_is_healthy
+from ..services import what_is_missing
 from ..supervisor import Child, Supervisor
 
-SERVER_MODULES = ("aiohttp", "grpc_health", "grpc_reflection", "lmdb", "msgspec", "uvloop", "zstandard")
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 GRACE = 5.0
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -84,11 +83,8 @@ async def _supervise(settings: Settings, metrics: str | None, companions: Sequen
 
 def require_services() -> None:
     """CannotStart when the [server] extra is not installed. Nothing is imported."""
-    missing = [name for name in SERVER_MODULES if find_spec(name) is None]
-    if missing:
-        raise CannotStart(
-            f"the services are not installed (no {', '.join(missing)}): pip install 'rolltrace[server]'"
-        )
+    if missing := what_is_missing():
+        raise CannotStart(missing)
 
 
 def with_free_ports(settings: Settings) -> Settings:
