@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from rolltrace_settings.flags import installed_version
+
 from .commands import db, sessions, status, traces, up, workers
 from .commands.arguments import add_shared
 from .errors import InvalidArgument, RolltraceError
@@ -50,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"rolltrace {installed_version()}")
     add_shared(parser, at_top=True)
     groups = parser.add_subparsers(metavar="GROUP", required=True)
     for group in (up, workers, sessions, traces, status, db):

@@ -16,5 +16,5 @@ class SettingsError(ValueError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` with the known name that is most like `name`, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.65)
     return f"; did you mean {close[0]}?" if close else ""

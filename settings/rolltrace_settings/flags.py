@@ -44,7 +44,7 @@ def parser(service: Service) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.add_argument("--version", action="version", version=f"rolltrace {_version()}")
+    made.add_argument("--version", action="version", version=f"rolltrace {installed_version()}")
     made.add_argument("--config", metavar="FILE", help=f"A YAML file of settings. [{CONFIG_VARIABLE}]")
     groups = {
         title: made.add_argument_group(title)
@@ -116,7 +116,7 @@ def unknown_argument(argument: str, service: Service) -> str:
     return f"{name}: no such flag{nearest(name, [*flags, '--config', '--help', '--version'])}"
 
 
-def _version() -> str:
+def installed_version() -> str:
     try:
         return version("rolltrace")
     except PackageNotFoundError:

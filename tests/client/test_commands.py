@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_sessions(run: Shell) -> None:
     assert listed == run.json("sessions", "show", "a/b:0")[0]
     assert (listed["state"], listed["sampling_params"]) == ("OPEN", {"top_p": 0.5})
     assert run("sessions", "list").split()[:2] == ["ID", "STATE"]
-    assert run("sessions", "delete", "a/b:0") == "1 sessions and 0 traces deleted\n"
+    assert run("sessions", "delete", "a/b:0") == "deleted: sessions 1, traces 0\n"
     assert run.refused("sessions", "delete", "a/b:0") == (1, "rolltrace: no such session: a/b:0\n")
 
 
@@ -90,12 +91,21 @@ def test_traces_are_shown_token_by_token(run: Shell, state: State) -> None:
     [made] = state.record("s")
     made.prompt_token_ids = int32s(*range(1000, 1100))
     made.response_json = json.dumps(
-        {"choices": [{"index": 0, "logprobs": {"content": [{"token": "Hel"}, {"token": "lo\n"}]}}]}
+        {
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"content": "Hello\n"},
+                    "logprobs": {"content": [{"token": "Hel"}, {"token": "lo\n"}]},
+                }
+            ]
+        }
     ).encode()
     made.capture_gaps.add(kind=trace_pb2.CAPTURE_GAP_KIND_LOGPROBS, completion_index=0, message="one is NaN")
     shown = run("traces", "show", "t-0")
     assert "1007 ... 84 more (--all) ... 1092" in shown
     assert "missing    LOGPROBS of completion 0: one is NaN" in shown
+    assert '  "Hello\\n"\n' in shown
     table = [line.split() for line in shown.splitlines()[-3:]]
     assert table == [
         ["#", "id", "logprob", "text"],
@@ -103,6 +113,27 @@ def test_traces_are_shown_token_by_token(run: Shell, state: State) -> None:
         ["1", "8", "missing", '"lo\\n"'],
     ]
     assert "1050" in run("traces", "show", "t-0", "--all")
+
+
+def test_tool_calls_and_plain_text_are_shown_and_what_is_neither_is_not(run: Shell, state: State) -> None:
+    called = {"tool_calls": [{"function": {"name": "look", "arguments": '{"at": 1}'}}]}
+    choices: list[dict[str, object]] = [{"message": called}, {"text": "so"}, {"message": ["odd"]}]
+    for made, choice in zip(state.record("s", 3), choices, strict=True):
+        made.response_json = json.dumps({"choices": [{"index": 0, **choice}]}).encode()
+    called_with, text, odd = (run("traces", "show", f"t-{number}").splitlines() for number in range(3))
+    assert '  calls look({"at": 1})' in called_with
+    assert '  "so"' in text
+    assert len(odd) == len(text) - 1
+
+
+def test_a_call_without_a_prompt_says_so(run: Shell, state: State) -> None:
+    [made] = state.record("s")
+    made.prompt_token_ids = b""
+    assert "\nprompt, no ids\n" in run("traces", "show", "t-0")
+
+
+def test_the_version_is_told() -> None:
+    assert rolltrace("--version")[:2] == (0, f"rolltrace {version('rolltrace')}\n")
 
 
 def test_traces_as_json_are_whole_and_never_invented(run: Shell, state: State) -> None:
@@ -163,6 +194,7 @@ def test_errors_are_one_line_and_a_status(run: Shell) -> None:
     assert run.refused("traces", "tail", "--after", "nonsense")[0] == 2
     assert run.refused("sessions", "create", "--metadata", "[]")[0] == 2
     assert run.refused("nothing")[0] == 2
+    assert run.refused("db")[1].endswith(": the following arguments are required: action\n")
 
 
 @pytest.mark.parametrize("group", ["workers", "sessions", "traces", "db"])

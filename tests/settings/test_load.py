@@ -123,6 +123,7 @@ def test_a_key_is_not_shown() -> None:
     ("argv", "message"),
     [
         (["--prot", "1"], "--prot: no such flag; did you mean --port?"),
+        (["--frob"], "--frob: no such flag"),
         (["--proxies"], "argument --proxies: expected one argument (see --help)"),
         (["up"], "'up' is not understood; every argument is a flag (see --help)"),
         (["--port", "x"], "--port: 'x' is not a whole number"),

@@ -11,9 +11,9 @@ from .arguments import Subparsers
 
 EXAMPLES = """\
 examples:
-  rolltrace db check --db-path data       read every chain and index, and name what does not fit
-  rolltrace db stat --db-path data        sizes by table
-  rolltrace db compact --db-path data     a compact copy, while the services run
+  rolltrace db check --db-path data               read every chain and index, and name what does not fit
+  rolltrace db stat --db-path data                sizes by table
+  rolltrace db compact --db-path data data-small  a compact copy, while the services run
 
 `rolltrace db check --help` and so on tell the rest. They read the files, so they run on their machine.
 """
@@ -29,7 +29,8 @@ def register(groups: Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("action", choices=["check", "stat", "compact"])
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="as the action takes them")
+    rest = parser.add_argument("arguments", nargs=argparse.REMAINDER, help="as the action takes them")
+    rest.required = False  # argparse would ask for them beside a missing action
     parser.set_defaults(run=_db)
 
 

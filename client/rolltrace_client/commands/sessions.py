@@ -101,8 +101,7 @@ def _delete(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(deleted)
     else:
-        count = len(deleted.deleted_session_ids)
-        print(f"{count} sessions and {deleted.deleted_trace_count} traces deleted")
+        print(f"deleted: sessions {len(deleted.deleted_session_ids)}, traces {deleted.deleted_trace_count}")
     if deleted.missing_session_ids:
         print(f"rolltrace: no such session: {', '.join(deleted.missing_session_ids)}", file=sys.stderr)
         return 1

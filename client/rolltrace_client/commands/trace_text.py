@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from ..traces import Completion, Trace
 
@@ -68,6 +69,9 @@ def _facts(trace: Trace) -> Iterator[str]:
 
 def _prompt(trace: Trace, whole: bool) -> Iterator[str]:
     ids = [int(token) for token in trace.prompt_token_ids]
+    if not ids:
+        yield "prompt, no ids"
+        return
     yield f"prompt, {len(ids)} tokens"
     if whole or len(ids) <= 2 * ENDS:
         shown = [*map(str, ids)]
@@ -82,7 +86,9 @@ def _completions(trace: Trace) -> Iterator[str]:
         yield ""
         end = completion.finish_reason or "no finish reason"
         yield f"completion {completion.index}, {len(completion.token_ids)} tokens, {end}"
-        yield from _tokens(completion, _pieces(trace, completion))
+        choice = _choice(trace, completion)
+        yield from _said(choice)
+        yield from _tokens(completion, _pieces(choice, completion))
 
 
 def _tokens(completion: Completion, pieces: list[str]) -> Iterator[str]:
@@ -94,14 +100,34 @@ def _tokens(completion: Completion, pieces: list[str]) -> Iterator[str]:
         yield f"{place:>6}  {int(token):>8}  {_logprob(logprob):>9}{text}"
 
 
-def _pieces(trace: Trace, completion: Completion) -> list[str]:
+def _choice(trace: Trace, completion: Completion) -> dict[str, Any]:
+    """The answer's choice for a completion; empty when it has none."""
+    try:
+        choices: list[dict[str, Any]] = trace.response["choices"]
+        return next(choice for choice in choices if choice["index"] == completion.index)
+    except (ValueError, LookupError, TypeError, StopIteration):
+        return {}
+
+
+def _said(choice: dict[str, Any]) -> list[str]:
+    """What the agent was answered: the text, and each tool call in a line. Nothing of an unusual shape."""
+    try:
+        message: dict[str, Any] = choice.get("message") or {"content": choice.get("text")}
+        calls: list[dict[str, Any]] = message.get("tool_calls") or []
+        said = [f"calls {call['function']['name']}({call['function']['arguments']})" for call in calls]
+    except (LookupError, TypeError, AttributeError):
+        return []
+    text = message.get("content")
+    return [f"  {line}" for line in ([json.dumps(text, ensure_ascii=False)] if text else []) + said]
+
+
+def _pieces(choice: dict[str, Any], completion: Completion) -> list[str]:
     """The text of each sampled token, where the answer has one for every id; else none at all."""
     try:
-        choices = trace.response["choices"]
-        logprobs = next(choice for choice in choices if choice["index"] == completion.index)["logprobs"]
+        logprobs = choice["logprobs"]
         content: Iterable[object] = logprobs.get("tokens") or [item["token"] for item in logprobs["content"]]
         pieces = [piece for piece in content if isinstance(piece, str)]
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
+    except (LookupError, TypeError, AttributeError):
         return []
     spelled_out = not any(piece.startswith("token_id:") for piece in pieces)
     return pieces if spelled_out and len(pieces) == len(completion.token_ids) else []
