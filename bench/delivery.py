@@ -9,9 +9,8 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import cast
 
 import aiohttp
 from tests.servers import free_port
@@ -20,9 +19,8 @@ from bench import word_worker
 from rolltrace.v1 import trace_pb2
 from rolltrace_proxy.server import serve
 from rolltrace_settings.settings import Settings
-from rolltrace_store import Commit, ProxyReport, ReadView, Store, WriteView, open_store
+from rolltrace_store import Commit, Store, open_store
 
-T = TypeVar("T")
 PAUSE = 0.01
 """Seconds between calls: each delivery is measured alone."""
 
@@ -34,34 +32,13 @@ class Stamped:
         self.committed: dict[str, int] = {}
         self._store = store
 
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
     async def append_trace(self, trace: trace_pb2.Trace) -> Commit:
         commit = await self._store.append_trace(trace)
         self.committed[trace.trace_id] = time.monotonic_ns()
         return commit
-
-    async def read(self, work: Callable[[ReadView], T]) -> T:
-        return await self._store.read(work)
-
-    async def write(self, work: Callable[[WriteView], T]) -> T:
-        return await self._store.write(work)
-
-    def admit(self, session_id: str) -> None:
-        self._store.admit(session_id)
-
-    async def wait(self, after: int, timeout: float) -> int:
-        return await self._store.wait(after, timeout)
-
-    def report_proxy(self, in_flight: Mapping[str, int]) -> None:
-        self._store.report_proxy(in_flight)
-
-    async def live_proxies(self) -> Sequence[ProxyReport]:
-        return await self._store.live_proxies()
-
-    def queued_bytes(self) -> int:
-        return self._store.queued_bytes()
-
-    async def close(self) -> None:
-        await self._store.close()
 
 
 async def delivery_times(calls: int) -> list[float]:
@@ -90,10 +67,11 @@ async def _start(module: str, *arguments: str) -> asyncio.subprocess.Process:
 
 
 async def _make_calls(path: Path, calls: int) -> dict[str, int]:
-    store = Stamped(open_store(path, proxy=True))
+    store = open_store(path, proxy=True)
+    stamped = Stamped(store)
     async with word_worker.serving(sampled=50) as worker_url:
         await store.write(lambda view: view.put_worker(word_worker.record(worker_url)))
-        async with serve(Settings(port=0), store) as proxy, aiohttp.ClientSession() as http:
+        async with serve(Settings(port=0), cast(Store, stamped)) as proxy, aiohttp.ClientSession() as http:
             for number in range(calls):
                 url = f"{proxy.url}/sessions/s-{number % 10}/v1/chat/completions"
                 body = {"model": "words", "messages": [{"role": "user", "content": "go on " * 100}]}
@@ -101,4 +79,4 @@ async def _make_calls(path: Path, calls: int) -> dict[str, int]:
                     await response.read()
                 await asyncio.sleep(PAUSE)
     await store.close()
-    return store.committed
+    return stamped.committed

@@ -9,13 +9,15 @@ import json
 import random
 import struct
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 
 from rolltrace.v1.worker_pb2 import WORKER_STATE_ACTIVE, Worker
 
+Json = dict[str, Any]
 VOCABULARY = 151_000
 LETTERS = "etaoinshrdlucmfw"
 
@@ -29,10 +31,9 @@ def token_ids(text: str) -> list[int]:
     return [zlib.crc32(word.encode()) % VOCABULARY for word in text.split()]
 
 
-def answer(request: dict[str, object], chance: random.Random, sampled: int) -> dict[str, object]:
+def answer(request: Json, chance: random.Random, sampled: int) -> Json:
     """A whole answer of `sampled` tokens."""
-    messages = request["messages"]
-    assert isinstance(messages, list)
+    messages: list[Json] = request["messages"]
     prompt = [token for message in messages for token in token_ids(message["content"])]
     new = words(chance, sampled)
     logprobs = [struct.unpack("f", struct.pack("f", -chance.expovariate(2)))[0] for _ in new]
@@ -41,7 +42,7 @@ def answer(request: dict[str, object], chance: random.Random, sampled: int) -> d
         for word, logprob in zip(new, logprobs, strict=True)
     ]
     text = " ".join(new)
-    choice = {
+    choice: Json = {
         "index": 0,
         "message": {"role": "assistant", "content": text, "refusal": None, "tool_calls": []},
         "logprobs": {"content": content},
@@ -69,7 +70,7 @@ def record(url: str) -> Worker:
 
 
 @asynccontextmanager
-async def serving(sampled: int) -> AsyncIterator[str]:
+async def serving(sampled: int) -> AsyncGenerator[str]:
     """Serves on a free loopback port; gives the URL."""
     chance = random.Random(1)
 

@@ -7,7 +7,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 
@@ -18,7 +18,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], health: str, log: Path, patience: float) -> Iterator[None]:
+def running(command: Sequence[str], health: str, log: Path, patience: float) -> Generator[None]:
     """Runs `command` until the block ends; enters it once `health` answers 200.
 
     `patience` is in seconds. The server's output goes to `log`, whose end is shown when it fails.

@@ -66,9 +66,12 @@ class Connection:
         return self._channel().unary_stream(trace_calls.SUBSCRIBE, wire.as_is, wire.as_is)(request)
 
     def _channel(self) -> grpc.Channel:
+        self._check_open()
+        return self._made
+
+    def _check_open(self) -> None:
         if self._closed.is_set():
             raise Closed("the client is closed: make another one")
-        return self._made
 
     def call(self, call: Call[V]) -> V:
         timeout = (self.timeout if call.timeout is None else call.timeout) + call.extra
@@ -78,6 +81,7 @@ class Connection:
                 ask = self._channel().unary_unary(call.path, wire.as_is, wire.as_is)
                 answer = ask(call.body, timeout=attempts.time_left())
             except grpc.RpcError as error:
+                self._check_open()
                 pause = attempts.pause(wire.failure(error, self.target))
             else:
                 return call.read(answer)

@@ -12,10 +12,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from rolltrace.v1 import worker_pb2 as pb
 from rolltrace.v1.worker_service_pb2 import UpdateWorkerRequest
-from rolltrace_control.addresses import take_apart, worker_id_of
 from rolltrace_settings.settings import WorkerSetting
 from rolltrace_store.errors import AlreadyExistsError, InvalidArgumentError
 from rolltrace_store.names import check_worker_id
+from rolltrace_store.worker_url import take_apart, worker_id_of
 
 ENGINES = ("", "vllm", "sglang", "openai")
 MAX_WEIGHT = 1000.0

@@ -12,6 +12,7 @@ import uvloop
 
 from rolltrace_proxy.server import serve
 from rolltrace_proxy.workers import add_configured
+from rolltrace_settings.console import configure_logging
 from rolltrace_settings.load import load
 from rolltrace_settings.settings import Settings
 from rolltrace_store.errors import StoreError
@@ -53,9 +54,7 @@ async def run(settings: Settings) -> None:
 
 def main() -> None:
     settings = load(service="proxy")
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    configure_logging(settings.log_level)
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(10_000, 20, 50)
     try:

@@ -93,7 +93,7 @@ class Exchange:
         self._limit = asyncio.timeout(shared.settings.total_timeout)
 
     async def run(self) -> web.StreamResponse:
-        """The answer, all of it sent but what aiohttp sends of a whole one."""
+        """The answer as it was sent, or broken off; aiohttp sends what is left of a refusal."""
         try:
             return await self._run()
         except Refused as refused:
@@ -127,6 +127,11 @@ class Exchange:
         if len(shared.tasks) > shared.settings.max_calls:
             raise Refused(
                 Fault.TOO_MANY_CALLS, f"{shared.settings.max_calls} calls run already (--max-calls)."
+            )
+        # The other half of the queue is for the traces of the calls that run.
+        if self._recorded and shared.store.queued_bytes() > shared.settings.write_queue_size // 2:
+            raise Refused(
+                Fault.STORE_BUSY, "Commits lag behind: half of --write-queue-size waits. Try again shortly."
             )
 
     async def _read_body(self) -> bytes:
@@ -170,8 +175,7 @@ class Exchange:
     async def _dispatched(self, plan: Rewrite) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """The answer of the first worker that takes a connection. Leaving ends the worker's work."""
         workers, call = self._shared.workers, self._call
-        candidates = workers.candidates()
-        refused = Refused(Fault.NO_WORKER, routing.nobody(candidates, plan.model))
+        candidates, refused = workers.candidates(), None
         names = routing.order(candidates, plan.model, call.session_id, call.trace_id)
         for worker in filter(None, map(workers.get, names[:MAX_ATTEMPTS])):
             with workers.sending(worker.worker_id) as breaker:
@@ -190,7 +194,7 @@ class Exchange:
                 finally:
                     response.close()
                 return
-        raise refused
+        raise refused or Refused(Fault.NO_WORKER, routing.nobody(candidates, plan.model))
 
     async def _send(self, worker: Worker, plan: Rewrite, breaker: Breaker) -> aiohttp.ClientResponse:
         outgoing = Outgoing(

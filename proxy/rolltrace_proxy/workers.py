@@ -1,7 +1,8 @@
 """The workers as this proxy sees them: the store's rows, its own calls in flight, its own breakers.
 
 The rows are read again when their revision has changed; asking for that is cheap enough for every call.
-While a worker drains, the counts are reported to the store, so that control knows when it is idle.
+While a worker drains, the counts are reported to the store at every tick of the server, so that control
+knows when it is idle.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.routing import Candidate
 from rolltrace_settings.settings import WorkerSetting
 from rolltrace_store.interface import ReadView, Store, WriteView
+from rolltrace_store.worker_url import take_apart, worker_id_of
 
 Clock = Callable[[], float]
 
@@ -88,12 +90,10 @@ class Workers:
         breaker = self._breakers.setdefault(worker_id, Breaker())
         breaker.attempt(self._clock())
         self._in_flight[worker_id] += 1
-        self.report()
         try:
             yield breaker
         finally:
             self._in_flight[worker_id] -= 1
-            self.report()
 
     def report(self) -> None:
         """Tells control how many calls run, if it waits for a worker to become idle."""
@@ -102,26 +102,32 @@ class Workers:
 
 
 async def add_configured(store: Store, settings: Sequence[WorkerSetting]) -> None:
-    """Registers the workers of the configuration whose URLs are not known yet, under their host and port."""
+    """Registers the workers of the configuration that are not known yet, so that no call waits for control.
+
+    Their ids are those that control gives them: host and port.
+    """
 
     def work(view: WriteView) -> None:
-        known = {row.url for row in view.workers()}
-        for setting in settings:
-            if setting.url not in known:
-                view.put_worker(_row(setting))
+        for row in map(_row, settings):
+            if view.worker(row.worker_id) is None:
+                view.put_worker(row)
 
     if settings:
         await store.write(work)
 
 
 def _row(setting: WorkerSetting) -> pb.Worker:
-    return pb.Worker(
-        worker_id=setting.url.partition("://")[2].partition("/")[0],
-        url=setting.url,
+    url, api_path = take_apart(setting.url, "worker")
+    row = pb.Worker(
+        worker_id=worker_id_of(url),
+        url=url,
         model_names=[setting.model_name] if setting.model_name else [],
         weight=setting.weight,
-        api_path=setting.api_path,
+        api_path=setting.api_path or api_path,
         api_key=setting.api_key,
         engine=setting.engine,
         state=pb.WORKER_STATE_ACTIVE,
+        health=pb.WORKER_HEALTH_UNKNOWN,
     )
+    row.register_time.GetCurrentTime()
+    return row

@@ -106,10 +106,10 @@ class Settings:
     max_db_size: int = setting(1 << 40, SIZE, BOTH, "data",
         "The most that the environment may grow to. It reserves address space, not disk. "
         "The same for every process.", low=MIB, high=1 << 46)
-    history_cache_size: int = setting(256 * MIB, SIZE, PROXY, "data",
+    history_cache_size: int = setting(256 * MIB, SIZE, BOTH, "data",
         "Memory for the latest traces of sessions, which new ones are written against.", low=0)
     write_queue_size: int = setting(256 * MIB, SIZE, BOTH, "data",
-        "Memory for traces that wait for their commit; when it is full, calls wait.", low=MIB)
+        "Memory for traces that wait for their commit; from half of it on, new calls are refused.", low=MIB)
 
     connect_timeout: float = setting(5.0, DURATION, PROXY, "time-outs of a call",
         "To connect to a worker. Another worker is tried after it.", low=0.01, high=WEEK)

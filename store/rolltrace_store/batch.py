@@ -23,7 +23,7 @@ import lmdb
 
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store.environment import Environment
-from rolltrace_store.errors import StoreError, StoreFullError
+from rolltrace_store.errors import StoreError, StoreFullError, full_error
 from rolltrace_store.expansion import Expander
 from rolltrace_store.history import Encoded, Histories, Recent
 from rolltrace_store.interface import Commit, WriteView
@@ -149,9 +149,7 @@ class Committer:
 def _translated(error: Exception, max_size: int) -> Exception:
     """The domain's error for one of LMDB's."""
     if isinstance(error, (lmdb.MapFullError, lmdb.TxnFullError)):
-        return StoreFullError(
-            f"the store has reached max_db_size, {max_size} bytes: delete sessions or restart with more"
-        )
+        return full_error(max_size)
     if isinstance(error, lmdb.DiskError) or (isinstance(error, lmdb.Error) and error.code in _NO_ROOM):
         return StoreFullError(f"the disk of the store is full or failing ({error}): make room")
     if isinstance(error, lmdb.Error):

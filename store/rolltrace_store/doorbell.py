@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
+import secrets
 import socket
 import time
 from pathlib import Path
@@ -18,8 +18,6 @@ FOLDER = "bells"
 _MAX_ADDRESS = 100
 _RACY_NS = 50_000_000
 """A folder's time has the kernel's tick as its grain: a list made so soon after a change may be old."""
-
-_numbers = itertools.count()
 
 
 class Folder:
@@ -91,7 +89,7 @@ class Bell:
         self._waiters: set[asyncio.Future[None]] = set()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        name = f"{os.getpid()}-{next(_numbers)}"
+        name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._file = folder.path / name
         self.audible = self._bind(folder.address(name))
         if self.audible:
@@ -102,7 +100,6 @@ class Bell:
         if address is None:
             return False
         try:
-            self._file.unlink(missing_ok=True)
             self._socket.bind(address)
         except OSError:
             return False

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from rolltrace_store.schema import FORMAT_VERSION, TABLES, meta
 
 LMDB_MAJOR = 0
 MAX_READERS = 512
+MAX_RESERVE = 1 << 30
 
 _NOT_LMDB = (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError, lmdb.IncompatibleError)
 
@@ -40,11 +42,21 @@ class Environment:
     epoch: str
     max_size: int
 
+    @property
+    def reserve(self) -> int:
+        """Bytes that recording leaves free: a deletion changes pages, and needs room for their copies."""
+        return min(self.max_size // 8, MAX_RESERVE)
+
+    def page_bytes(self) -> int:
+        """Bytes of all pages that were ever used: no more than these are in use."""
+        return (self.lmdb.info()["last_pgno"] + 1) * self.lmdb.stat()["psize"]
+
     def file_bytes(self) -> int:
         return os.stat(self.path / "data.mdb").st_size
 
     def close(self) -> None:
-        self.lmdb.sync(True)
+        with contextlib.suppress(lmdb.Error):  # what was promised is kept; this is for a power cut
+            self.lmdb.sync(True)
         self.lmdb.close()
 
 

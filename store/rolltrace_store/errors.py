@@ -42,6 +42,13 @@ class StoreFullError(StoreError):
     """No room: the disk or the map is full. Nothing of the write is kept; later ones may succeed."""
 
 
+def full_error(max_db_size: int) -> StoreFullError:
+    """The map has no room left for what grows it."""
+    return StoreFullError(
+        f"the store has reached max_db_size, {max_db_size} bytes: delete sessions, or restart with more"
+    )
+
+
 class StoreBusyError(StoreError):
     """The queue of writes is at its limit. Try again shortly."""
 

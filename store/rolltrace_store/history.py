@@ -11,9 +11,9 @@ Rules:
   next one, so asking `load` for what is new, before each encoding, finds every parent.
 - Memory is bounded: least recently used sessions go first, but not while they have traces in the
   batch. `load` brings a session back, so that neither that nor a restart breaks its chains.
-- A record is written whole when the chain behind it would have grown as large as itself. So a chain
-  is never longer to read than about one whole record, and all whole records together take no more
-  room than all the others. A fixed interval would let storage grow with the square of the turns.
+- A record is written whole when the chain behind it would have grown to CHAIN_RATIO times its size.
+  So what must be read for one trace is bounded, and whole records take less room than the others
+  do. A fixed interval would let storage grow with the square of the turns.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store import delta
 from rolltrace_store.delta import Delta, Match, Pieces
 
+CHAIN_RATIO = 2
+"""Chains that only grow add up to about 1.6 whole records, answers and log-probabilities included; so at
+2 a history is written whole again only when the agent rewrites it. At 1, 50 turns take a quarter more."""
 LOAD_COUNT = 16
 """How many of a session's latest traces are loaded at most."""
 
@@ -259,9 +262,9 @@ def _write(
         leaf, match = base
         written = delta.encode(trace, pieces, parent, leaf.pieces.trace_id, match)
         chain_bytes = leaf.chain_bytes + len(written.body)
-        if chain_bytes >= written.size_alone:
+        if chain_bytes >= CHAIN_RATIO * written.size_alone:
             alone = delta.encode(trace, pieces, parent)
-        if alone is None or chain_bytes < len(alone.body):
+        if alone is None or chain_bytes < CHAIN_RATIO * len(alone.body):
             return _encoded(trace, leaf.pieces.trace_id, written), chain_bytes
     return _encoded(trace, "", alone or delta.encode(trace, pieces, parent)), 0
 

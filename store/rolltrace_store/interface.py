@@ -6,8 +6,9 @@ values are the messages of `rolltrace.v1`; a stored trace is a `Trace` in the CO
 Rules that every engine MUST keep, and that the contract suite (tests/store/contract.py) holds:
 
 - A `work` function runs inside one transaction and is given a view. It MUST be quick, MUST NOT await or
-  keep the view, and MAY run in another thread. If it raises, nothing that it wrote is kept, and the
-  error reaches the caller as it is.
+  keep the view, and MAY run in another thread. It MAY run again when its transaction could not be
+  committed, so what it does beside the view MUST bear that. If it raises, nothing that it wrote is kept,
+  and the error reaches the caller as it is.
 - When `write` or `append_trace` returns, the transaction is durable (as `Durability` says) and every
   later `read`, in any process, sees it.
 - Sequences grow by one with each event, in the order of the transactions, and are never used again.

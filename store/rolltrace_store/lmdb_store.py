@@ -15,7 +15,7 @@ from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store.batch import Admission, Append, Committer, Work
 from rolltrace_store.doorbell import Bell, Folder, Ringer
 from rolltrace_store.environment import Environment, open_environment
-from rolltrace_store.errors import StoreBusyError, StoreClosedError
+from rolltrace_store.errors import StoreBusyError, StoreClosedError, StoreError
 from rolltrace_store.expansion import Expander
 from rolltrace_store.interface import Commit, Durability, ProxyReport, ReadView, WriteView
 from rolltrace_store.names import check_session_id, check_trace_id
@@ -57,7 +57,11 @@ def open_store(path: str | Path, options: StoreOptions = DEFAULTS, *, proxy: boo
     (one process opens a path once).
     """
     environment = open_environment(Path(path), options.durability, options.max_db_size)
-    return LmdbStore(environment, options, proxy)
+    try:
+        return LmdbStore(environment, options, proxy)
+    except OSError as error:
+        environment.close()
+        raise StoreError(f"{path} cannot be used: {error}") from error
 
 
 class LmdbStore:
@@ -81,8 +85,20 @@ class LmdbStore:
 
     def _read(self, work: Callable[[LmdbReadView], T]) -> T:
         self._check_open()
-        with self._environment.lmdb.begin() as txn:
-            return work(LmdbReadView(self._environment, txn, self._expander))
+        try:
+            with self._begin() as txn:
+                return work(LmdbReadView(self._environment, txn, self._expander))
+        except lmdb.MapResizedError as error:
+            raise StoreError("another process opened the store with a larger max_db_size: use one") from error
+        except lmdb.Error as error:
+            raise StoreError(f"the store cannot be read: {error}") from error
+
+    def _begin(self) -> lmdb.Transaction[bytes]:
+        try:
+            return self._environment.lmdb.begin()
+        except lmdb.ReadersFullError:
+            self._check_readers()
+            return self._environment.lmdb.begin()
 
     async def write(self, work: Callable[[WriteView], T]) -> T:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()

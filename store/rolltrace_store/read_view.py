@@ -146,11 +146,14 @@ class LmdbReadView:
         return answer.response
 
     def stats(self) -> StoreStats:
-        names = {table.name: table for table in schema.TABLES}
         return StoreStats(
             session_count=self._rows(schema.SESSIONS).count(),
             trace_count=self._rows(schema.TRACE_IDS).count(),
-            used_bytes=sum(self._rows(table).used_bytes() for table in names.values()),
+            used_bytes=self.used_bytes(),
             file_bytes=self._environment.file_bytes(),
             limit_bytes=self._environment.max_size,
         )
+
+    def used_bytes(self) -> int:
+        """Bytes of the tables' pages."""
+        return sum(self._rows(table).used_bytes() for table in schema.TABLES)

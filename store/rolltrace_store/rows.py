@@ -35,13 +35,8 @@ class Rows(Generic[K, V]):
         self._table = table
 
     def get(self, key: K) -> V | None:
-        try:
-            encoded = self._table.key.encode(key)
-        except ValueError:
-            return None
-        if not 0 < len(encoded) <= MAX_KEY:
-            return None
-        data = self._txn.get(encoded, None, self._database)
+        encoded = self._key(key)
+        data = None if encoded is None else self._txn.get(encoded, None, self._database)
         return None if data is None else self._read(self._table.value, data)
 
     def scan(self, start: K | None = None, prefix: bytes = b"") -> Iterator[tuple[K, V]]:
@@ -59,6 +54,14 @@ class Rows(Generic[K, V]):
     def used_bytes(self) -> int:
         stat = self._txn.stat(self._database)
         return stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
+
+    def _key(self, key: K) -> bytes | None:
+        """The key's bytes; None where no row can have them."""
+        try:
+            encoded = self._table.key.encode(key)
+        except ValueError:
+            return None
+        return encoded if 0 < len(encoded) <= MAX_KEY else None
 
     def _item(self, cursor: lmdb.Cursor[bytes]) -> tuple[K, V]:
         key, value = cursor.item()
@@ -87,4 +90,5 @@ class MutableRows(Rows[K, V]):
 
     def delete(self, key: K) -> bool:
         """Whether there was such a row."""
-        return self.get(key) is not None and self._txn.delete(self._table.key.encode(key), db=self._database)
+        encoded = self._key(key)
+        return encoded is not None and self._txn.delete(encoded, db=self._database)

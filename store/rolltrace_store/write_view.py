@@ -21,7 +21,7 @@ from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_store import schema
 from rolltrace_store.counting import counted
 from rolltrace_store.environment import Environment
-from rolltrace_store.errors import AlreadyExistsError, NotFoundError
+from rolltrace_store.errors import AlreadyExistsError, NotFoundError, full_error
 from rolltrace_store.expansion import Expander
 from rolltrace_store.history import Encoded
 from rolltrace_store.interface import Commit, Request
@@ -41,6 +41,9 @@ V = TypeVar("V")
 REQUEST_AGE_MS = 2 * 3600 * 1000
 """How long a request is remembered, in milliseconds: longer than the hour that is promised."""
 _PRUNED_AT_ONCE = 64
+_ROOM_TO_SPARE = 32 << 20
+"""With so many bytes never used, a batch fits, and the pages in use need not be counted."""
+_ROW_OVERHEAD = 512
 
 
 class LmdbWriteView(LmdbReadView):
@@ -57,6 +60,7 @@ class LmdbWriteView(LmdbReadView):
         super().__init__(environment, txn, expander)
         self._clock = clock
         self._stored_head = self._head = super().head()
+        self._room: int | None = None
         self.deleted_sessions: list[str] = []
 
     def _mutable(self, table: Table[K, V]) -> MutableRows[K, V]:
@@ -76,9 +80,9 @@ class LmdbWriteView(LmdbReadView):
         """A view whose changes become this one's unless the block raises. This one rests meanwhile."""
         with self._environment.lmdb.begin(parent=self._txn, write=True) as txn:
             view = LmdbWriteView(self._environment, txn, self._expander, self._clock)
-            view._head = self._head
+            view._head, view._room = self._head, self._room
             yield view
-        self._head = view._head
+        self._head, self._room = view._head, view._room
         self.deleted_sessions += view.deleted_sessions
 
     def create_session(self, session: Session) -> Session:
@@ -92,7 +96,23 @@ class LmdbWriteView(LmdbReadView):
         if not self.has_session(session_id):
             self._add_session(Session(session_id=session_id))
 
+    def _take_room(self, size: int) -> None:
+        """Counts `size` bytes more of what grows the store. Raises StoreFullError when they do not fit.
+
+        What does not call it may use the reserve: deletions before all.
+        """
+        environment = self._environment
+        limit = environment.max_size - environment.reserve
+        if self._room is None:
+            self._room = limit - environment.page_bytes()
+            if self._room < _ROOM_TO_SPARE:
+                self._room = limit - self.used_bytes()
+        self._room -= size + _ROW_OVERHEAD
+        if self._room < 0:
+            raise full_error(environment.max_size)
+
     def _add_session(self, session: Session) -> Session:
+        self._take_room(session.ByteSize())
         row = Session()
         row.CopyFrom(session)
         for name in ("call_count", "failed_call_count", "incomplete", "base_url"):
@@ -126,6 +146,7 @@ class LmdbWriteView(LmdbReadView):
         """
         if self.has_trace(trace.trace_id):
             raise AlreadyExistsError("trace", trace.trace_id)
+        self._take_room(len(encoded.body))
         counters = self._rows(schema.COUNTERS).get(trace.session_id)
         if counters is None:
             self.ensure_session(trace.session_id)

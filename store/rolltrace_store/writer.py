@@ -88,12 +88,22 @@ class Writer:
     def _run(self) -> None:
         while not self._stopping:
             if batch := self._take():
-                self._commit(batch)
-                self._committed()
+                self._decide(batch)
                 self._hand_back(batch)
                 if not self._queue.empty():
                     time.sleep(REST)
             self._do_chore()
+
+    def _decide(self, batch: Batch) -> None:
+        """Commits it; whatever happens, the thread lives and the callers are answered."""
+        try:
+            self._commit(batch)
+            self._committed()
+        except BaseException as error:
+            log.exception("a batch of %d writes was left undecided", len(batch))
+            for operation in batch:
+                if operation.result is None and operation.error is None:
+                    operation.error = error
 
     def _take(self) -> list[Operation[Any]]:
         """Waits for an operation, then takes what else is there, up to a batch."""

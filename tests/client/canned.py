@@ -5,8 +5,7 @@ It keeps the contract where the client leans on it: cursors, compact traces, pag
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn, TypeVar, cast
@@ -15,8 +14,7 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
 
-from rolltrace import compact
-from rolltrace.v1 import event_pb2, session_pb2, trace_pb2, worker_pb2
+from rolltrace.v1 import event_pb2, session_pb2, worker_pb2
 from rolltrace.v1 import gateway_service_pb2 as gateway
 from rolltrace.v1 import gateway_service_pb2_grpc as gateway_grpc
 from rolltrace.v1 import session_service_pb2 as session
@@ -26,113 +24,11 @@ from rolltrace.v1 import trace_service_pb2_grpc as trace_grpc
 from rolltrace.v1 import worker_service_pb2 as worker
 from rolltrace.v1 import worker_service_pb2_grpc as worker_grpc
 
-EPOCH = "epoch:one"
-BATCH = 3
+from .canned_state import EPOCH, State
+
 Context = grpc.ServicerContext
 A = TypeVar("A", bound=Message)
 M = TypeVar("M")
-
-
-class State:
-    """What outlives a restart of the server, and the faults that are asked for."""
-
-    def __init__(self) -> None:
-        self.sessions: dict[str, session_pb2.Session] = {}
-        self.workers: dict[str, worker_pb2.Worker] = {}
-        self.traces: dict[str, trace_pb2.Trace] = {}
-        self.bases: dict[str, str] = {}
-        self.log: list[event_pb2.Event] = []
-        self.answered: dict[str, Message] = {}
-        self.calls: Counter[str] = Counter()
-        self.subscribed = threading.Event()
-        self.changed = threading.Condition()
-        self.stopping = False
-        self.unavailable = 0
-        """So many unary calls fail before anything is done."""
-        self.answers_lost = 0
-        """So many mutations fail after they were done."""
-        self.cut: Callable[[], bool] = lambda: False
-        """Asked before each message of a stream: whether to break it."""
-
-    def record(self, session_id: str, turns: int = 1, *, base: str | None = None) -> list[trace_pb2.Trace]:
-        """Commits traces that each repeat and extend the one before (or `base`) in its session."""
-        made: list[trace_pb2.Trace] = []
-        with self.changed:
-            self.sessions.setdefault(session_id, session_pb2.Session(session_id=session_id))
-            for _ in range(turns):
-                made.append(self._trace(session_id, base))
-                self.append(event_pb2.Event(trace=made[-1]))
-        return made
-
-    def append(self, event: event_pb2.Event) -> None:
-        with self.changed:
-            event.sequence = len(self.log) * 2 + 2  # with gaps: a sequence is no count
-            if event.HasField("trace"):
-                self.traces[event.trace.trace_id].sequence = event.sequence
-                event.trace.sequence = event.sequence
-            self.log.append(event)
-            self.changed.notify_all()
-
-    def head(self) -> int:
-        return self.log[-1].sequence if self.log else 0
-
-    def after(self, sequence: int) -> list[event_pb2.Event]:
-        """The next events, waiting a little for them; few at a time."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.head() > sequence or self.stopping, 0.05)
-            return [event for event in self.log if event.sequence > sequence][:BATCH]
-
-    def of_session(self, session_id: str) -> list[trace_pb2.Trace]:
-        return [found for found in self.traces.values() if found.session_id == session_id]
-
-    def _trace(self, session_id: str, base_id: str | None) -> trace_pb2.Trace:
-        earlier = self.of_session(session_id)
-        base = self.traces[base_id] if base_id else (earlier[-1] if earlier else None)
-        number = len(self.traces)
-        prompt = (compact.context(base) if base else b"") + int32s(number, number + 1)
-        made = trace_pb2.Trace(
-            trace_id=f"t-{number}",
-            session_id=session_id,
-            call_index=len(earlier),
-            status=trace_pb2.CALL_STATUS_COMPLETED,
-            prompt_token_ids=prompt,
-            request_json=b'{"messages": [%d]}' % number,
-            response_json=b'{"choices": []}',
-        )
-        made.completions.add(token_ids=int32s(7, 8), logprobs=b"\0\0\0\xbf\0\0\xc0\x7f", finish_reason="stop")
-        self.traces[made.trace_id] = made
-        self.bases[made.trace_id] = base.trace_id if base else ""
-        return made
-
-    def view(self, full: trace_pb2.Trace, view: int) -> trace_pb2.Trace:
-        made = trace_pb2.Trace()
-        made.CopyFrom(full)
-        if view in (trace_pb2.TRACE_VIEW_COMPACT, trace_pb2.TRACE_VIEW_METADATA):
-            for heavy in ("prompt_token_ids", "completions", "request_json", "response_json"):
-                made.ClearField(heavy)
-        if view == trace_pb2.TRACE_VIEW_COMPACT:
-            made.compact.CopyFrom(self._compact(full))
-        return made
-
-    def _compact(self, full: trace_pb2.Trace) -> trace_pb2.CompactBody:
-        base = self.traces.get(self.bases[full.trace_id])
-        shared = compact.context(base) if base else b""
-        payload = trace_pb2.CompactPayload(
-            prompt_shared_ids=len(shared) // 4,
-            prompt_rest=full.prompt_token_ids[len(shared) :],
-            request_rest=full.request_json,
-            response_json=full.response_json,
-            completions=full.completions,
-        )
-        return trace_pb2.CompactBody(
-            base_trace_id=self.bases[full.trace_id],
-            compression=trace_pb2.COMPRESSION_NONE,
-            body=payload.SerializeToString(),
-        )
-
-
-def int32s(*values: int) -> bytes:
-    return b"".join(value.to_bytes(4, "little", signed=True) for value in values)
 
 
 def refuse(context: Context, code: grpc.StatusCode, message: str, *details: Message) -> NoReturn:
@@ -156,6 +52,9 @@ class Service(
 
     def _begin(self, name: str, context: Context) -> None:
         self.state.calls[name] += 1
+        while self.state.hold and context.is_active():
+            self.state.held.set()
+            time.sleep(0.01)
         if self.state.unavailable > 0:
             self.state.unavailable -= 1
             refuse(context, grpc.StatusCode.UNAVAILABLE, "restarting", error_details_pb2.RetryInfo())

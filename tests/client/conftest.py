@@ -7,7 +7,8 @@ import pytest
 from rolltrace_client import AsyncClient, Client
 
 from .both import awaited
-from .canned import Canned, State
+from .canned import Canned
+from .canned_state import State
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from rolltrace.v1 import trace_pb2
 from rolltrace_client import compression
 from rolltrace_client.bases import Bases
 
-from .canned import State
+from .canned_state import State
 
 
 def compacted(count: int) -> tuple[list[trace_pb2.Trace], list[trace_pb2.Trace]]:

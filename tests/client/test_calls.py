@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +13,7 @@ from rolltrace_client import (
     Client,
     Closed,
     Cursor,
+    DeadlineExceeded,
     InvalidArgument,
     NewSession,
     NotFound,
@@ -21,7 +23,8 @@ from rolltrace_client import (
 )
 
 from .both import all_of, take
-from .canned import EPOCH, Canned, State
+from .canned import Canned
+from .canned_state import EPOCH, State
 
 
 async def test_a_session_tells_the_agent_its_base_url(client: AsyncClient) -> None:
@@ -151,3 +154,18 @@ async def test_a_closed_async_client_says_so(server: Canned) -> None:
     await client.close()
     with pytest.raises(Closed):
         await client.status()
+
+
+async def test_closing_the_client_ends_a_call_that_waits(client: AsyncClient, state: State) -> None:
+    state.hold = True
+    waiting = asyncio.ensure_future(client.status())
+    await asyncio.to_thread(state.held.wait)
+    await client.close()
+    with pytest.raises(Closed):
+        await waiting
+
+
+async def test_a_call_without_an_answer_ends_in_time(client: AsyncClient, state: State) -> None:
+    state.hold = True
+    with pytest.raises(DeadlineExceeded, match="longer timeout"):
+        await client.status(timeout=0.1)

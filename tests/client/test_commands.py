@@ -17,7 +17,8 @@ import pytest
 from rolltrace.v1 import trace_pb2
 from rolltrace_client.__main__ import main
 
-from .canned import EPOCH, Canned, State, int32s
+from .canned import Canned
+from .canned_state import EPOCH, State, int32s
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:

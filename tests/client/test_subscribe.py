@@ -8,10 +8,11 @@ import random
 import pytest
 
 from rolltrace.v1 import event_pb2
-from rolltrace_client import AsyncClient, Cursor, CursorError, InvalidArgument, Position, TraceEvent
+from rolltrace_client import AsyncClient, Closed, Cursor, CursorError, InvalidArgument, Position, TraceEvent
 
 from .both import take
-from .canned import EPOCH, Canned, State
+from .canned import Canned
+from .canned_state import EPOCH, State
 
 
 async def test_it_gives_what_was_and_what_comes(client: AsyncClient, state: State) -> None:
@@ -130,3 +131,36 @@ async def test_a_cursor_of_another_log_says_where_to_begin(client: AsyncClient) 
 async def test_a_cursor_that_is_none_is_refused(client: AsyncClient) -> None:
     with pytest.raises(InvalidArgument, match="EPOCH:SEQUENCE"):
         client.subscribe("nonsense")
+
+
+async def test_a_wait_that_times_out_loses_nothing(server: Canned) -> None:
+    async with AsyncClient(server.target) as client:
+        made = server.state.record("s", 2)
+        events = client.subscribe()
+        seen = await take(events, 2)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(events), 0.02)
+            made += server.state.record("s")
+            seen += await take(events, 1)
+        assert [event.trace.proto for event in seen] == made
+        await events.close()
+
+
+async def test_closing_the_client_ends_what_waits(client: AsyncClient, state: State) -> None:
+    events = client.subscribe()
+    waiting = asyncio.create_task(anext(events))
+    await asyncio.to_thread(state.subscribed.wait)
+    await client.close()
+    with pytest.raises(Closed):
+        await waiting
+
+
+async def test_a_base_that_cannot_be_had_now_is_asked_for_again(server: Canned) -> None:
+    made = server.state.record("s", 4)
+    async with AsyncClient(server.target, retry_for=0.0) as client:
+        events = client.subscribe(Cursor(EPOCH, made[0].sequence))
+        server.state.unavailable = 2
+        assert [event.trace.proto for event in await take(events, 3)] == made[1:]
+        assert server.state.calls["Subscribe"] == 3
+        await events.close()

@@ -35,7 +35,7 @@ from rolltrace_client.arrays import _numpy  # pyright: ignore[reportPrivateUsage
 from rolltrace_client.details import Details
 from rolltrace_client.value import Value, Word, duration, seconds
 
-from .canned import int32s
+from .canned_state import int32s
 
 COMPLETION = trace_pb2.Completion(
     token_ids=int32s(1, 70_000), logprobs=np.array([-0.25, math.nan], "<f4").tobytes()

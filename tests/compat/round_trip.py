@@ -1,7 +1,7 @@
 """Runs in an environment that has grpcio and protobuf alone: everything the client can do, once.
 
-`python round_trip.py HOST:PORT`, against a server that holds session "recorded" with traces, and one worker. Prints the
-versions that it ran with.
+`python round_trip.py HOST:PORT`, against a server that holds session "recorded" with traces, and one
+worker. Prints the versions that it ran with.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import grpc
@@ -75,7 +75,7 @@ class Pair:
 
 
 @contextlib.contextmanager
-def running_pair(folder: Path, worker_url: str, *more: str) -> Iterator[Pair]:
+def running_pair(folder: Path, worker_url: str, *more: str) -> Generator[Pair]:
     """A pair with both processes up; whatever still runs at the end is stopped."""
     pair = Pair(folder, worker_url, *more)
     try:
@@ -88,7 +88,7 @@ def running_pair(folder: Path, worker_url: str, *more: str) -> Iterator[Pair]:
 
 
 @contextlib.contextmanager
-def running_worker(folder: Path, *more: str) -> Iterator[str]:
+def running_worker(folder: Path, *more: str) -> Generator[str]:
     """The demo worker in a process of its own; gives its URL."""
     port = free_port()
     child = Child("rolltrace_demo", ["worker", "--port", str(port), *more], folder / "worker.log")

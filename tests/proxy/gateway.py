@@ -53,7 +53,10 @@ class Gateway:
 
 
 class HeldStore:
-    """A store whose commits of traces wait for `gate`, and then fail if there is an `error`."""
+    """A store whose commits of traces wait for `gate`, and then fail if there is an `error`.
+
+    As a store must, it records the trace even if the caller is cancelled.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -65,6 +68,9 @@ class HeldStore:
         return getattr(self._store, name)
 
     async def append_trace(self, trace: pb.Trace) -> Commit:
+        return await asyncio.shield(self._append(trace))
+
+    async def _append(self, trace: pb.Trace) -> Commit:
         self.reached.set()
         await self.gate.wait()
         if self.error is not None:

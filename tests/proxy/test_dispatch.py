@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager
 
 from rolltrace.v1 import session_pb2, worker_pb2
 from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_proxy.breaker import FAILURES
+from rolltrace_proxy.workers import add_configured
+from rolltrace_settings.settings import WorkerSetting
 from rolltrace_store.interface import Store
 from tests.proxy.answers import chat_answer
 from tests.proxy.gateway import Gateway, gateway, put, row, with_settings
-from tests.proxy.scripted import Reply, ScriptedWorker, scripted, whole
+from tests.proxy.scripted import RESET, Reply, ScriptedWorker, scripted, whole
 from tests.servers import free_port
 
 
@@ -46,11 +49,18 @@ async def test_a_session_stays_with_its_worker_and_sessions_spread(store: Store)
 async def test_a_dead_worker_costs_a_retry_and_not_a_call(store: Store) -> None:
     async with scripted(whole(chat_answer())) as alive:
         async with gateway(store, row(nobody(), "dead"), row(alive, "alive")) as gate:
-            for number in range(10):
+            for number in range(30):
                 assert await call(gate, f"s-{number}") == 200
-            traces = [t for number in range(10) for t in await gate.traces(f"s-{number}")]
+            traces = [t for number in range(30) for t in await gate.traces(f"s-{number}")]
     assert {t.worker_id for t in traces} == {"alive"}
-    assert sum(t.attempt_count > 1 for t in traces) == 3, "then the breaker is open"
+    assert sum(t.attempt_count > 1 for t in traces) == FAILURES, "then the breaker is open"
+
+
+async def test_what_may_have_reached_a_worker_goes_to_no_other(store: Store) -> None:
+    async with scripted(Reply(before=[RESET])) as one, scripted(Reply(before=[RESET])) as two:
+        async with gateway(store, one, two) as gate:
+            assert await call(gate) == 502
+    assert len(one.seen) + len(two.seen) == 1
 
 
 async def test_workers_that_cannot_be_reached_are_a_502(store: Store) -> None:
@@ -172,3 +182,18 @@ async def test_connecting_has_a_time_out(store: Store) -> None:
         async with gateway(store, row(url), settings=with_settings(connect_timeout=0.1)) as gate:
             assert await call(gate) == 504
             assert (await gate.trace()).error.code == "timeout_connect"
+
+
+async def test_configured_workers_are_added_once_and_changed_by_nobody(store: Store) -> None:
+    async with scripted(whole(chat_answer())) as worker:
+        known = worker.url.removeprefix("http://")
+        await put(store, row(worker, known, worker_pb2.WORKER_STATE_CORDONED))
+        await add_configured(
+            store, [WorkerSetting(worker.url), WorkerSetting("https://Host/v1/", weight=2.0)]
+        )
+        rows = {w.worker_id: w for w in await store.read(lambda view: view.workers())}
+    assert set(rows) == {known, "host:443"}
+    assert rows[known].state == worker_pb2.WORKER_STATE_CORDONED
+    added = rows["host:443"]
+    assert (added.weight, added.state) == (2.0, worker_pb2.WORKER_STATE_ACTIVE)
+    assert (added.url, added.api_path) == ("https://Host", "/v1")

@@ -25,9 +25,10 @@ def without(value: Json, *keys: str) -> Json:
         fields = cast("dict[str, Json]", value)
         kept = {key: without(member, *keys) for key, member in fields.items() if key not in keys}
         return {key: member for key, member in kept.items() if member not in (None, [])}
-    return (
-        [without(entry, *keys) for entry in cast("list[Json]", value)] if isinstance(value, list) else value
-    )
+    if isinstance(value, list):
+        entries = cast("list[object]", value)
+        return [without(entry, *keys) for entry in entries]
+    return value
 
 
 def accumulated(chunks: list[Json]) -> Json:

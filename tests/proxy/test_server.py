@@ -12,7 +12,7 @@ from yarl import URL
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_store.interface import Store
 from tests.proxy.answers import IDS, chat_answer, chat_chunks, ids
-from tests.proxy.gateway import CHAT, Gateway, gateway, with_settings
+from tests.proxy.gateway import CHAT, Gateway, HeldStore, gateway, with_settings
 from tests.proxy.scripted import STALL, Reply, events, scripted, whole
 
 
@@ -63,6 +63,30 @@ async def test_too_many_calls_at_once_are_a_503(store: Store) -> None:
                     assert (response.status, await error_of(response)) == (503, "too_many_calls")
                     assert response.headers["Retry-After"]
             assert (await gate.trace("other")).status == pb.CALL_STATUS_REFUSED
+
+
+class LaggingStore(HeldStore):
+    """A store whose queue looks `waiting` bytes long."""
+
+    waiting = 0
+
+    def queued_bytes(self) -> int:
+        return self.waiting
+
+
+async def test_a_call_is_refused_before_it_reaches_a_worker_when_commits_lag_behind(store: Store) -> None:
+    lagging = LaggingStore(store)
+    lagging.gate.set()
+    settings = with_settings(write_queue_size=1 << 20)
+    async with scripted(Reply()) as worker, gateway(lagging.as_store(), worker, settings=settings) as gate:
+        lagging.waiting = (1 << 19) + 1
+        async with gate.chat() as response:
+            assert (response.status, await error_of(response)) == (503, "store_busy")
+            assert response.headers["Retry-After"]
+        assert not worker.seen
+        lagging.waiting = 1 << 19
+        async with gate.chat() as response:
+            assert response.status == 200
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 from rolltrace_store import Store, open_store
 from tests.store.processes import options
 
+OPTIONS = options()
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -18,6 +20,6 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[Store]:
-    store = open_store(path, options())
+    store = open_store(path, OPTIONS)
     yield store
     await store.close()

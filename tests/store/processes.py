@@ -1,4 +1,4 @@
-"""Other processes at the same store: `python -m tests.store.processes write|watch|present PATH ...`."""
+"""Other processes at the same store: `python -m tests.store.processes COMMAND PATH ...`."""
 
 from __future__ import annotations
 
@@ -65,6 +65,13 @@ async def watch(path: str, until: str) -> None:
     await store.close()
 
 
+async def delete(path: str, session_id: str) -> None:
+    """Deletes a session."""
+    store = open_store(path, options())
+    await store.write(lambda view: view.delete_session(session_id))
+    await store.close()
+
+
 async def present(path: str) -> None:
     """Is a proxy until it is killed."""
     store = open_store(path, options(), proxy=True)
@@ -75,5 +82,5 @@ async def present(path: str) -> None:
 
 if __name__ == "__main__":
     commands: dict[str, Callable[..., Coroutine[None, None, None]]]
-    commands = {"write": write, "watch": watch, "present": present}
+    commands = {"delete": delete, "write": write, "watch": watch, "present": present}
     asyncio.run(commands[sys.argv[1]](*sys.argv[2:]))

@@ -23,7 +23,7 @@ from rolltrace_store.schema.counters import Counters
 from rolltrace_store.schema.log import Entry
 from rolltrace_store.schema.request import Age
 from rolltrace_store.schema.session_trace import CallKey, CallRow
-from tests.store.conftest import OPTIONS
+from tests.store.processes import options
 from tests.store.sessions import Agent
 
 K = TypeVar("K")
@@ -64,7 +64,7 @@ class Damage:
 
 async def _fill(path: Path) -> None:
     """Events 1 to 8: six turns of session a, one of session b, a worker; and a remembered request."""
-    store = open_store(path, OPTIONS)
+    store = open_store(path, options())
     agent = Agent(1, "a")
     for _ in range(6):
         await store.append_trace(agent.turn())
@@ -82,7 +82,7 @@ async def path(tmp_path: Path) -> Path:
 
 
 def _break(path: Path, damage: Callable[[Damage], None]) -> None:
-    tables, size = len(schema.TABLES), OPTIONS.max_db_size
+    tables, size = len(schema.TABLES), options().max_db_size
     with (
         lmdb.open(str(path), max_dbs=tables, map_size=size, lib_version=LMDB_MAJOR) as environment,
         environment.begin(write=True) as txn,
@@ -112,7 +112,7 @@ def test_sound(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_sound_after_deleting(path: Path) -> None:
-    store = open_store(path, OPTIONS)
+    store = open_store(path, options())
     await store.write(lambda view: view.delete_session("a"))
     await store.append_trace(Agent(3, "a").turn())
     await store.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,19 @@ async def test_every_bell_is_rung(folder: Folder) -> None:
         bell.close()
     ringer.close()
     assert list(folder.path.iterdir()) == []
+
+
+async def test_a_bell_hung_in_the_tick_of_a_listing_is_rung(folder: Folder) -> None:
+    ringer, first = Ringer(folder), Bell(folder)
+    tick = time.time_ns() + 10_000_000_000
+    os.utime(folder.path, ns=(tick, tick))
+    ringer.ring()
+    second = Bell(folder)
+    os.utime(folder.path, ns=(tick, tick))
+    ringer.ring()
+    await second.heard(60)
+    for thing in (first, second, ringer):
+        thing.close()
 
 
 async def test_dead_bells_are_removed_and_others_still_rung(folder: Folder) -> None:

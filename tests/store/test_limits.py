@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store import (
     Commit,
@@ -68,6 +69,21 @@ async def test_a_full_map_heals_when_sessions_are_deleted(path: Path) -> None:
         assert await delete(store, trace) == 1
     commit = await store.append_trace(large("again"))
     assert commit.sequence == len(recorded) + 6
+    await store.close()
+
+
+async def test_a_map_full_of_small_records_heals(path: Path) -> None:
+    store = open_store(path, StoreOptions(durability=Durability.PROCESS, max_db_size=4 << 20))
+    results: list[Commit | BaseException] = []
+    while not any(isinstance(result, StoreFullError) for result in results):
+        traces = [large(f"s-{number % 20}", 2000) for number in range(100)]
+        results = await asyncio.gather(*map(store.append_trace, traces), return_exceptions=True)
+    with pytest.raises(StoreFullError):
+        await store.write(lambda view: view.create_session(Session(session_id="new")))
+    before = await count(store)
+    deleted = await store.write(lambda view: view.delete_session("s-3"))
+    assert await count(store) == before - deleted
+    await store.append_trace(large("s-3", 2000))
     await store.close()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rolltrace_store import Store, open_store
+import pytest
+
+from rolltrace_store import CorruptError, Store, open_store
 from rolltrace_store.presence import Presence, live_proxies
 from tests.store.processes import options
 
@@ -36,3 +38,20 @@ def test_each_incarnation_is_seen_by_itself(path: Path) -> None:
     assert len(live_proxies(path)) == 2
     for proxy in proxies:
         proxy.close()
+
+
+def test_half_a_change_is_never_taken_for_a_report(path: Path) -> None:
+    path.mkdir()
+    proxy = Presence(path)
+    proxy.report({"w-1": 1, "w-2": 2})
+    (file,) = (path / "proxies").iterdir()
+    whole = file.read_bytes()
+    for size in (0, 4, 8, 9, len(whole) // 2, len(whole) - 1):
+        with file.open("r+b") as torn:
+            torn.write(whole[:size] + b"\0" * (len(whole) - size))
+        with pytest.raises(CorruptError):
+            live_proxies(path)
+    proxy.report({"w": 1})
+    (report,) = live_proxies(path)
+    assert report.in_flight == {"w": 1}
+    proxy.close()

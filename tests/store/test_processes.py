@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import time
 from functools import partial
 from pathlib import Path
 
@@ -10,9 +13,18 @@ import pytest
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store import ReadView, Store, open_store
 from tests.store import samples
+from tests.store.contract import full
 from tests.store.processes import options, output, started
 
 KILLS = 5
+
+
+def conversation(session_id: str, turns: int) -> list[Trace]:
+    """A conversation whose turns share enough to be written against each other."""
+    traces = samples.conversation(session_id, turns)
+    for number, trace in enumerate(traces):
+        trace.request_json = os.urandom(1000) if number == 0 else traces[number - 1].request_json + b"+"
+    return traces
 
 
 def check_log(view: ReadView, recorded: list[str]) -> None:
@@ -65,6 +77,30 @@ async def test_another_process_sees_commits(store: Store, path: Path) -> None:
             await store.append_trace(samples.trace("s"))
             assert output(process).readline() == f"{head}\n"
         assert process.wait() == 0
+
+
+async def test_a_session_that_another_process_deleted_is_no_base(store: Store, path: Path) -> None:
+    *before, after = conversation("s", 4)
+    for trace in before:
+        await store.append_trace(trace)
+    with started("delete", path, "s") as process:
+        assert process.wait() == 0
+    await store.append_trace(after)
+    assert await full(store, "s") == [after]
+
+
+async def test_a_session_deleted_in_the_same_batch_is_no_base(store: Store) -> None:
+    *before, after, last = conversation("s", 5)
+    for trace in before:
+        await store.append_trace(trace)
+    results = await asyncio.gather(
+        store.write(lambda view: time.sleep(0.05)),  # the others wait in one batch behind it
+        store.write(lambda view: view.delete_session("s")),
+        store.append_trace(after),
+        store.append_trace(last),
+    )
+    assert results[1] == 3
+    assert await full(store, "s") == [after, last]
 
 
 async def test_a_killed_proxy_is_not_among_the_living(store: Store, path: Path) -> None:

@@ -18,7 +18,7 @@ from rolltrace_store.compaction import compact
 from rolltrace_store.environment import LMDB_MAJOR
 from rolltrace_store.inspection import snapshot
 from rolltrace_store.sizes import human, sizes
-from tests.store.conftest import OPTIONS
+from tests.store.processes import options
 from tests.store.sessions import Agent
 
 
@@ -28,7 +28,7 @@ def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 async def _fill(path: Path, turns: int) -> None:
-    store = open_store(path, OPTIONS)
+    store = open_store(path, options())
     for session_id in ("kept", "deleted"):
         agent = Agent(1, session_id)
         for _ in range(turns):
@@ -38,7 +38,7 @@ async def _fill(path: Path, turns: int) -> None:
 
 
 async def test_beside_an_open_store(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "db", OPTIONS)
+    store = open_store(tmp_path / "db", options())
     agent = Agent(1)
     for _ in range(3):
         await store.append_trace(agent.turn())
@@ -90,7 +90,7 @@ async def test_compact_leaves_free_pages_behind(tmp_path: Path) -> None:
     with snapshot(tmp_path / "db") as source, snapshot(tmp_path / "new" / "copy") as copy:
         for table in schema.TABLES:
             assert list(source.scan(table.name)) == list(copy.scan(table.name))
-    store = open_store(tmp_path / "new" / "copy", OPTIONS)
+    store = open_store(tmp_path / "new" / "copy", options())
     assert (await store.read(lambda view: view.log_state())).head == 21
     await store.close()
 
@@ -161,7 +161,7 @@ def test_human_sizes(size: int, text: str) -> None:
 
 
 async def test_an_environment_grows_with_what_is_new(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "db", OPTIONS)
+    store = open_store(tmp_path / "db", options())
     agent = Agent(1)
     for _ in range(50):
         await store.append_trace(agent.turn())

@@ -4,9 +4,11 @@ Every request has a seed, so that vLLM samples the same again.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import pytest
+from openai import BadRequestError, OpenAI
 
 from rolltrace_client import Trace
 from tests.vllm import direct
@@ -51,12 +53,16 @@ CASES = {
 def ask(gateway: Gateway, endpoint: str, body: Json, *, streamed: bool) -> tuple[str, list[Json]]:
     """Calls as an agent does; returns the session's id and the answer, or its chunks."""
     session = gateway.client.create_session()
-    agent = gateway.agent(session.base_url)
-    create = agent.chat.completions.create if endpoint == "chat/completions" else agent.completions.create
+    create = creator(gateway.agent(session.base_url), endpoint)
     if not streamed:
         return session.session_id, [create(**body).model_dump(exclude_unset=True)]
     chunks = [chunk.model_dump(exclude_unset=True) for chunk in create(**body, stream=True)]
     return session.session_id, chunks
+
+
+def creator(agent: OpenAI, endpoint: str = "chat/completions") -> Callable[..., Any]:
+    """The SDK's function for the endpoint, untyped: requests here are JSON, as on the wire."""
+    return agent.completions.create if endpoint == "completions" else agent.chat.completions.create
 
 
 def only_trace(gateway: Gateway, session_id: str) -> Trace:
@@ -110,8 +116,8 @@ VOLATILE = {"id", "created"}
 def meaning(value: object) -> object:
     """An answer without what differs from one call to the next."""
     if isinstance(value, dict):
-        return {k: meaning(v) for k, v in value.items() if k not in VOLATILE}
-    return [meaning(item) for item in value] if isinstance(value, list) else value
+        return {k: meaning(v) for k, v in cast(Json, value).items() if k not in VOLATILE}
+    return [meaning(item) for item in cast(list[object], value)] if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize(("endpoint", "body"), CASES.values(), ids=CASES)
@@ -145,19 +151,19 @@ def text_of(chunks: list[Json], endpoint: str) -> dict[int, str]:
 
 
 def _spelled(delta: Json) -> str:
-    calls = [call["function"] for call in delta.get("tool_calls") or []]
-    called = "".join((call.get("name") or "") + (call.get("arguments") or "") for call in calls)
+    calls: list[Json] = [call["function"] for call in cast(list[Json], delta.get("tool_calls") or [])]
+    called = "".join(str(call.get("name") or "") + str(call.get("arguments") or "") for call in calls)
     return (delta.get("content") or "") + called
 
 
 def test_turns_extend_each_other(gateway: Gateway) -> None:
     session = gateway.client.create_session()
-    agent = gateway.agent(session.base_url)
+    create = creator(gateway.agent(session.base_url))
     messages: list[Json] = list(TOOLS["messages"])
     for _ in range(2):
-        answer = agent.chat.completions.create(**{**TOOLS, "messages": messages}).choices[0].message
+        answer = create(**{**TOOLS, "messages": messages}).choices[0].message
         messages.append(answer.model_dump(exclude_none=True))
-        for call in answer.tool_calls or []:
+        for call in cast(list[Any], answer.tool_calls or []):
             messages.append({"role": "tool", "tool_call_id": call.id, "content": "sunny"})
         if not answer.tool_calls:
             messages.append({"role": "user", "content": "and now?"})
@@ -184,8 +190,7 @@ def test_a_hang_up_in_mid_stream_stops_vllm_and_keeps_the_tokens(gateway: Gatewa
     session = gateway.client.create_session()
     extra = {"ignore_eos": True}
     plain = {key: value for key, value in body.items() if key != "ignore_eos"}
-    agent = gateway.agent(session.base_url)
-    answer = agent.chat.completions.create(**plain, extra_body=extra, stream=True)
+    answer = creator(gateway.agent(session.base_url))(**plain, extra_body=extra, stream=True)
     for number, _ in enumerate(answer):
         if number == 10:
             break
@@ -216,12 +221,10 @@ def _idle(metrics: str) -> bool:
 
 
 def test_an_error_comes_as_vllm_says_it_and_is_recorded(gateway: Gateway) -> None:
-    from openai import BadRequestError
-
     session = gateway.client.create_session()
-    agent = gateway.agent(session.base_url)
+    create = creator(gateway.agent(session.base_url))
     with pytest.raises(BadRequestError) as caught:
-        agent.chat.completions.create(**{**CHAT, "n": 2, "temperature": 0})
+        create(**{**CHAT, "n": 2, "temperature": 0})
     assert caught.value.status_code == 400
     trace = only_trace(gateway, session.session_id)
     assert (trace.status, trace.http_status) == ("UPSTREAM_ERROR", 400)

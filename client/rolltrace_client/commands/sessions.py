@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from itertools import islice
 
@@ -89,8 +90,9 @@ def _print(session: Session, arguments: argparse.Namespace) -> None:
         print_json(session)
         return
     facts: dict[str, object] = {name: getattr(session, name) for name in session.field_names()}
-    facts["outcome"] = as_json(session.outcome)
-    print_facts(facts)
+    for name in ("metadata", "sampling_params", "outcome"):
+        facts[name] = json.dumps(as_json(facts[name])) if facts[name] else None
+    print_facts({**facts, "group_size": session.group_size or None})
 
 
 def _delete(arguments: argparse.Namespace) -> int:

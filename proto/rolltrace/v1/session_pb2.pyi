@@ -86,8 +86,7 @@ class Session(google.protobuf.message.Message):
     session_id: builtins.str
     """The name of the session, unique in the environment. 1 to 400 bytes of UTF-8, without control
     characters; it MAY hold slashes, as in "harbor/hello-world:0". It MUST NOT begin or end with a
-    slash, nor hold an empty, "." or ".." segment, nor "/v1/" anywhere, since it stands in a URL path
-    before "/v1/".
+    slash, nor hold an empty, ".", ".." or "v1" segment, since it stands in a URL path before "/v1/".
     """
     state: Global___SessionState.ValueType
     """Whether the session still takes calls. Output only."""

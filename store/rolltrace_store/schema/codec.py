@@ -7,7 +7,6 @@ point. A codec that cannot read its bytes raises one of UNREADABLE.
 from __future__ import annotations
 
 import struct
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -49,7 +48,21 @@ def _decode_u64(data: bytes) -> int:
     return int(number)
 
 
+def _encode_uuid(text: str) -> bytes:
+    data = bytes.fromhex(text.replace("-", ""))
+    if len(data) != 16:
+        raise ValueError(f"{text!r} is no UUID")
+    return data
+
+
+def _decode_uuid(data: bytes) -> str:
+    digits = data.hex()
+    if len(digits) != 32:
+        raise ValueError(f"{digits} is no UUID")
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 U64: Codec[int] = Codec(struct.Struct(">Q").pack, _decode_u64)
 TEXT: Codec[str] = Codec(str.encode, bytes.decode)
-UUID: Codec[str] = Codec(lambda text: uuid.UUID(text).bytes, lambda data: str(uuid.UUID(bytes=data)))
+UUID: Codec[str] = Codec(_encode_uuid, _decode_uuid)
 EMPTY: Codec[None] = Codec(lambda _: b"", lambda _: None)
