@@ -24,7 +24,8 @@ modest = settings(max_examples=50)
 def test_a_token_gives_its_place_back(place: str, scope: bytes) -> None:
     token = paging.next_token("List", scope, place)
     assert paging.place_of("List", scope, token) == place
-    for rpc, other in (("Other", scope), ("List", scope + b"x")):
+    flipped = bytes(byte ^ 1 for byte in scope)
+    for rpc, other in (("Other", scope), ("List", scope + b"x"), ("List", flipped or b"x")):
         with pytest.raises(InvalidArgumentError):
             paging.place_of(rpc, other, token)
 

@@ -141,7 +141,9 @@ async def test_a_worker_that_never_answers_is_unhealthy(store: Store) -> None:
         assert "longer than 0.1 s" in worker.health_message
 
 
-async def test_a_worker_that_is_removed_is_not_brought_back(store: Store) -> None:
+async def test_a_worker_that_is_removed_is_not_brought_back(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     asked, go_on = asyncio.Event(), asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
@@ -157,4 +159,5 @@ async def test_a_worker_that_is_removed_is_not_brought_back(store: Store) -> Non
         go_on.set()
         await asyncio.sleep(0.2)
         assert await store.read(lambda view: list(view.workers())) == []
+        assert "cannot be written" not in caplog.text
         assert await head(store) == before

@@ -20,7 +20,7 @@ from rolltrace_store import Store
 from tests import promises
 from tests.control.conftest import SETTINGS, Control, connected, controlling
 from tests.control.details import Failed, failure
-from tests.control.subscriber import after, follow, head, reaches, responses, truth
+from tests.control.subscriber import PATIENCE, after, follow, head, reaches, responses, truth
 from tests.promises import Connection
 from tests.store import samples
 
@@ -39,10 +39,10 @@ async def refusal(control: Control, request: pb.SubscribeRequest) -> Failed:
     return await failure(control.traces.Subscribe(request).read())
 
 
-@pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Progress messages without the wait."""
-    monkeypatch.setattr(pace, "IDLE_DELAY", 0.05)
+@pytest.fixture(autouse=True)
+def never_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No progress message hides that a commit did not wake a stream, or that a move was not told."""
+    monkeypatch.setattr(pace, "IDLE_DELAY", 3600.0)
     monkeypatch.setattr(pace, "MOVED_DELAY", 0.01)
 
 
@@ -70,7 +70,7 @@ async def test_the_header_tells_where_the_log_stands_and_the_stream_starts(
 
 async def test_what_was_committed_comes_and_then_what_is(control: Control, store: Store) -> None:
     await store.append_trace(samples.trace("a"))
-    async with aclosing(responses(control, pb.SubscribeRequest())) as stream:
+    async with asyncio.timeout(PATIENCE), aclosing(responses(control, pb.SubscribeRequest())) as stream:
         assert (await anext(stream)).HasField("header")
         old = await anext(stream)
         assert [event.trace.session_id for event in old.batch.events] == ["a"]
@@ -127,7 +127,6 @@ async def mixed(store: Store) -> None:
 KINDS = [event.EVENT_KIND_SESSION_DELETED, event.EVENT_KIND_TRACE]
 
 
-@pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize(
     ("wanted", "sequences"),
     [
@@ -150,8 +149,10 @@ async def test_a_filter_takes_these_and_the_cursor_moves_past_the_rest(
     assert [event.sequence for event in seen.events] == sequences
 
 
-@pytest.mark.usefixtures("fast")
-async def test_an_idle_stream_says_so_with_its_cursor_unmoved(control: Control, store: Store) -> None:
+async def test_an_idle_stream_says_so_with_its_cursor_unmoved(
+    control: Control, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "IDLE_DELAY", 0.05)
     await store.append_trace(samples.trace())
     seen = await follow(control, lambda connection: connection.cursors == [1, 1, 1])
     assert len(seen.events) == 1

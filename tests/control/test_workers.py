@@ -285,6 +285,17 @@ async def test_a_drain_waits_for_the_calls(store: Store) -> None:
         assert (await control.workers.DeregisterWorker(deregister(60))).drained
 
 
+async def test_a_drain_waits_until_proxies_have_heard_of_it(store: Store) -> None:
+    async with with_proxies(store, {}) as (control, proxies):
+        call = asyncio.ensure_future(control.workers.DeregisterWorker(deregister(60)))
+        await until_draining(store)
+        proxies.in_flight = {"w": 1}
+        await asyncio.sleep(service.SETTLE + 4 * service.POLL)
+        assert not call.done()
+        proxies.in_flight = {}
+        assert (await call).drained
+
+
 async def test_a_drain_ends_when_the_time_is_over(store: Store) -> None:
     async with with_proxies(store, {"w": 1}) as (control, _):
         assert not (await control.workers.DeregisterWorker(deregister(0.1))).drained
