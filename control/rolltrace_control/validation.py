@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from google.protobuf.json_format import Error, MessageToDict
+
 from rolltrace.v1.session_pb2 import Session
 from rolltrace_store.errors import InvalidArgumentError
 from rolltrace_store.names import check_session_id
@@ -23,7 +25,8 @@ OUTPUT_ONLY = (
 
 
 def check_new_session(session: Session, field: str = "session") -> None:
-    """Raises InvalidArgumentError for an id that is not allowed or a field that is output only.
+    """Raises InvalidArgumentError for an id that is not allowed, a field that is output only, or a number
+    that JSON does not know, which no worker could be sent.
 
     An empty id is allowed: the service makes one.
     """
@@ -33,6 +36,11 @@ def check_new_session(session: Session, field: str = "session") -> None:
         if descriptor.name in OUTPUT_ONLY:
             name = f"{field}.{descriptor.name}"
             raise InvalidArgumentError(name, f"{name} is output only; leave it unset")
+    try:
+        MessageToDict(session.sampling_params)
+    except (Error, ValueError) as error:
+        name = f"{field}.sampling_params"
+        raise InvalidArgumentError(name, f"{name} cannot be written as JSON: {error}") from error
 
 
 def check_new_sessions(sessions: Sequence[Session]) -> None:

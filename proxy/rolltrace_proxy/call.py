@@ -131,10 +131,11 @@ class Call:
         self.http_status = http_status
 
     def end(self, event: Event, now: float, code: str = "", message: str = "") -> None:
-        """Ends the call by an event of STATUS; all but FINISH say why."""
+        """Ends the call by an event of STATUS; all but FINISH say why. A message may quote a worker: what is
+        not UTF-8 in it is replaced."""
         self.on(event)
         self.status, self.ended = STATUS[event], now
-        self.error_code, self.error_message = code, message
+        self.error_code, self.error_message = code, message.encode(errors="replace").decode()
 
     def trace(self) -> pb.Trace:
         """The trace but for what was captured of the answer; the call MUST have ended."""

@@ -16,7 +16,7 @@ from msgspec.json import Decoder
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy import gaps
 from rolltrace_proxy.gaps import Gaps
-from rolltrace_proxy.raw_json import ANYTHING, OBJECT, STRING, Object, given, read, read_member
+from rolltrace_proxy.raw_json import ANYTHING, INTEGER, OBJECT, STRING, Object, given, read, read_member
 from rolltrace_proxy.rewrite import Rewrite
 from rolltrace_proxy.tokens import PROMPT_KEY, Tokens, pack_ids, read_ids
 
@@ -53,7 +53,6 @@ class _Usage(Struct):
 
 
 _USAGE: Decoder[_Usage] = Decoder(_Usage)
-_INDEX: Decoder[int] = Decoder(int)
 
 
 class Reader:
@@ -103,7 +102,7 @@ class Reader:
 
     def _index(self, place: int, choice: Object) -> int:
         value = choice.get("index")
-        index = place if value is None else read(_INDEX, value)
+        index = place if value is None else read(INTEGER, value)
         if index is None or not 0 <= index <= _MAX_INDEX:
             self.gaps.note(gaps.UNREADABLE, f"a choice's index is {gaps.quote(bytes(value or b''))}")
             return place
@@ -135,6 +134,9 @@ class Reader:
         ended = ended and self.error is None
         if ended and not self._tokens:
             self.gaps.note(gaps.UNREADABLE, "the answer has no choices")
+        elif ended and len(self._tokens) < self._rewrite.choices:
+            said = f"{len(self._tokens)} of the {self._rewrite.choices} choices that were asked for"
+            self.gaps.note(gaps.MISMATCH, f"the answer has only {said}")
         completions = [self._completion(index, messages, ended=ended) for index in sorted(self._tokens)]
         if self._prompt is None and completions:
             why = f"; not asked for: {self._rewrite.unasked}" if self._rewrite.unasked else ""

@@ -35,7 +35,7 @@ from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.paths import Target, worker_url
 from rolltrace_proxy.rewrite import Rewrite, rewrite
-from rolltrace_proxy.upstream import Outgoing, Upstream, fault_of, never_sent
+from rolltrace_proxy.upstream import Outgoing, Upstream, fault_of, never_sent, unread
 from rolltrace_proxy.workers import News, Workers
 from rolltrace_settings.settings import Settings
 from rolltrace_store.errors import StoreError
@@ -240,7 +240,9 @@ class Exchange:
         try:
             data = await response.content.readany()
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise fault_of(error, begun=call.first_byte is not None) from error
+            data = unread(response)
+            if not data:
+                raise fault_of(error, begun=call.first_byte is not None) from error
         if data and call.first_byte is None:
             call.first_byte = time.monotonic()
             self._shared.upstream.begun(response)
@@ -295,7 +297,7 @@ class Exchange:
     async def _refuse(self, refused: Refused) -> web.StreamResponse:
         """Records the call, if that is still to be done, and lets the agent know."""
         if self._call.running:
-            event = Event.FAIL if refused.upstream else Event.REFUSE
+            event = Event.FAIL if refused.upstream and self._call.attempts else Event.REFUSE
             self._call.http_status = self._agent.status if self._agent else refused.status
             self._call.end(event, time.monotonic(), refused.fault, refused.message)
             try:

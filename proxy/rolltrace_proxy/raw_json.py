@@ -9,6 +9,7 @@ Reading never raises: what cannot be read is None, and the caller says what that
 
 from __future__ import annotations
 
+import json
 from typing import TypeVar
 
 import msgspec
@@ -24,6 +25,7 @@ NULL = Raw(b"null")
 OBJECT: Decoder[Object] = Decoder(Object)
 OBJECTS: Decoder[list[Object]] = Decoder(list[Object])
 STRING: Decoder[str] = Decoder(str)
+INTEGER: Decoder[int] = Decoder(int)
 ANYTHING: Decoder[Value] = Decoder()
 _ENCODER = Encoder()
 
@@ -34,6 +36,17 @@ def read(decoder: Decoder[T], data: Raw | bytes) -> T | None:
         return decoder.decode(data)
     except (ValueError, RecursionError):
         return None
+
+
+def mend(data: bytes) -> bytes | None:
+    """An object that Python's own writer makes and JSON does not allow, made valid: NaN and infinities
+    become null, lone surrogates "?". None for anything else."""
+    try:
+        value = json.loads(data, parse_constant=lambda _: None)
+        mended = json.dumps(value, ensure_ascii=False).encode(errors="replace")
+    except (ValueError, RecursionError):
+        return None
+    return None if read(OBJECT, mended) is None else mended
 
 
 def given(fields: Object, key: str) -> Raw | None:

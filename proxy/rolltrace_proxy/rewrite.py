@@ -19,10 +19,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from msgspec import Raw
 
-from rolltrace_proxy.raw_json import ANYTHING, OBJECT, STRING, Object, given, read, read_member, write
+from rolltrace_proxy.raw_json import (
+    ANYTHING,
+    INTEGER,
+    OBJECT,
+    STRING,
+    Object,
+    given,
+    read,
+    read_member,
+    write,
+)
 
 TOKEN_ENDPOINTS = frozenset({"chat/completions", "completions"})
 
@@ -53,6 +64,8 @@ class Rewrite:
     unasked: str = ""
     # Whether the prompt is repeated in the answer's text and log-probabilities (completions, echo).
     echoes: bool = False
+    # How many choices the agent asked for; 0 where that is not said.
+    choices: int = 0
 
 
 def rewrite(endpoint: str, body: bytes, *, enforced: Mapping[str, object], model: str) -> Rewrite:
@@ -84,6 +97,7 @@ def rewrite(endpoint: str, body: bytes, *, enforced: Mapping[str, object], model
         added=_added(fields, chat=chat) if captures else (),
         unasked=unasked,
         echoes=not chat and given(sent, "echo") == _TRUE,
+        choices=(read_member(INTEGER, sent, "n") or 0) if chat else 0,
     )
 
 
@@ -105,7 +119,15 @@ def _imposed(agent: Object, enforced: Mapping[str, object], model: str) -> Objec
 
 def _whole_number(value: object) -> object:
     """A protobuf Struct knows only floats; max_tokens: 100.0 is an error to some workers."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [_whole_number(each) for each in cast("list[object]", value)]
+        case dict():
+            return {key: _whole_number(each) for key, each in cast("dict[str, object]", value).items()}
+        case _:
+            return value
 
 
 def _reason_not_to_ask(fields: Object, *, chat: bool) -> str:

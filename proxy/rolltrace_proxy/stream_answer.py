@@ -3,7 +3,8 @@
 Rules. An event goes to the agent as soon as it is complete, byte for byte unless something has to be taken
 out of it. Only the end is held back: "data: [DONE]" and what follows it, which close() gives once the
 trace is committed. An event that holds nothing but tokens that Rolltrace asked for is dropped: vLLM sends
-none when neither ids nor log-probabilities are asked for. What cannot be read goes on untouched.
+none when neither ids nor log-probabilities are asked for. What cannot be read, or not before it is
+mended, goes on untouched.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from msgspec import Raw
 from rolltrace_proxy import gaps
 from rolltrace_proxy.capture import Captured, Reader, error_message, strip
 from rolltrace_proxy.merge import Merge
-from rolltrace_proxy.raw_json import NULL, OBJECT, OBJECTS, Object, given, read, read_member, write
+from rolltrace_proxy.raw_json import NULL, OBJECT, OBJECTS, Object, given, mend, read, read_member, write
 from rolltrace_proxy.rewrite import ID_KEYS, LOGPROB_KEYS, Rewrite
 from rolltrace_proxy.sse import MAX_EVENT_BYTES, Event, EventFramer, EventTooLargeError, parse_event
 from rolltrace_proxy.tokens import ID_KEY
@@ -73,7 +74,7 @@ class StreamAnswer:
 
     def _forward(self, event: Event) -> bytes:
         """The event for the agent; empty when it is held back or dropped."""
-        if self._done or event.data == _DONE:
+        if self._done or (event.data or b"").startswith(_DONE):  # as the OpenAI SDK reads it
             self._done = True
             self._held.append(event.raw)
             return b""
@@ -83,6 +84,9 @@ class StreamAnswer:
 
     def _forward_chunk(self, event: Event, data: bytes) -> bytes:
         top = read(OBJECT, data)
+        if top is None and (mended := mend(data)) is not None:
+            self._forward_chunk(event, mended)
+            return event.raw
         choices = None if top is None else read_member(OBJECTS, top, "choices")
         if top is None or choices is None:
             self._read_other(top, data)

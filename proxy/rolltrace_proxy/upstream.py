@@ -113,6 +113,11 @@ class Upstream:
         await self._session.close()
 
 
+def unread(response: aiohttp.ClientResponse) -> bytes:
+    """What had come of the body before it failed: the reader raises although it still holds that."""
+    return response.content._read_nowait(-1)  # pyright: ignore[reportPrivateUsage]  # nothing public gives it
+
+
 def fault_of(error: BaseException, *, begun: bool) -> Refused:
     """What an error of the client means. `begun`: a byte of the body had come."""
     match error:

@@ -7,16 +7,19 @@ from msgspec import Raw
 from rolltrace_proxy import gaps
 from rolltrace_proxy.capture import Captured, Reader, error_message, strip
 from rolltrace_proxy.merge import as_message
-from rolltrace_proxy.raw_json import OBJECT, OBJECTS, STRING, Object, given, read, read_member, write
+from rolltrace_proxy.raw_json import OBJECT, OBJECTS, STRING, Object, given, mend, read, read_member, write
 from rolltrace_proxy.rewrite import Rewrite
 
 
 def read_whole_answer(rewrite: Rewrite, status: int, body: bytes) -> tuple[bytes, Captured]:
     """The body for the agent, and the capture of a whole body with its HTTP status. Never raises.
 
-    An error answer (status from 400 on) goes on as it came and has no gaps: its status says all.
+    A body that has to be mended to be read goes on as it came. So does an error answer (status from 400
+    on), which has no gaps: its status says all.
     """
     top = read(OBJECT, body)
+    if top is None and (mended := mend(body)) is not None:
+        return body, read_whole_answer(rewrite, status, mended)[1]
     if status >= 400:
         said = None if top is None else error_message(top)
         return body, Captured(response_json=body, error=said or f"the worker answered HTTP {status}")
@@ -30,10 +33,12 @@ def read_whole_answer(rewrite: Rewrite, status: int, body: bytes) -> tuple[bytes
         reader.gaps.note(gaps.UNREADABLE, f"not an answer with choices: {gaps.quote(body)}")
         return body, Captured(response_json=body, gaps=reader.gaps.messages(), error=reader.error)
     reader.read_top(top, choice_count=len(choices))
-    messages = {
-        reader.read_choice(place, choice, speaks=False): _message_json(choice)
-        for place, choice in enumerate(choices)
-    }
+    messages: dict[int, bytes] = {}
+    for place, choice in enumerate(choices):
+        index = reader.read_choice(place, choice, speaks=False)
+        if index in messages:
+            reader.gaps.note(gaps.MISMATCH, "several choices have this index: its tokens are theirs", index)
+        messages[index] = _message_json(choice)
     body = _stripped(body, top, choices, rewrite.added)
     return body, reader.finish(messages, body, ended=True)
 

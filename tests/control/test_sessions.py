@@ -69,6 +69,7 @@ async def test_a_session_that_came_by_a_call_exists_already(control: Control, st
         ({"digest": "d"}, "session.digest"),
         ({"base_url": "http://x"}, "session.base_url"),
         ({"outcome": session_pb.Outcome()}, "session.outcome"),
+        ({"sampling_params": {"top_p": float("nan")}}, "session.sampling_params"),
     ],
 )
 async def test_a_bad_session_names_its_field(control: Control, fields: dict[str, object], field: str) -> None:

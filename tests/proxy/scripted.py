@@ -118,3 +118,24 @@ async def scripted(reply: Reply | Callable[[Seen], Reply]) -> AsyncGenerator[Scr
         yield worker
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def on_the_wire(*steps: bytes | asyncio.Event) -> AsyncGenerator[str, None]:
+    """The URL of a worker that answers with just these bytes and closes the connection."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"true}")
+        for step in steps:
+            if isinstance(step, bytes):
+                writer.write(step)
+            else:
+                await step.wait()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await server.wait_closed()

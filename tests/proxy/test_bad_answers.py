@@ -16,6 +16,7 @@ from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.rewrite import Rewrite, rewrite
 from rolltrace_proxy.stream_answer import StreamAnswer
 from rolltrace_proxy.whole_answer import read_whole_answer
+from tests.proxy.answers import IDS, chat_answer, chat_chunks
 from tests.proxy.samples import TOKEN_ANSWERS, Sample, load, read_sample, read_stream
 from tests.proxy.test_real_answers import ids_of, logprobs_of
 
@@ -152,6 +153,48 @@ def test_the_reason_for_not_asking_is_in_the_gap() -> None:
     _, captured = read_whole_answer(asked, 200, load("compl_tokens_as_ids").body)
     assert all("echo" in gap.message for gap in captured.gaps)
     assert kinds(captured) == [gaps.PROMPT_TOKEN_IDS, gaps.TOKEN_IDS]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (b"-0.25", b"-Infinity", [gaps.LOGPROBS]),
+        (b'"m"', b'"\\ud83d"', []),
+        (b'"x"', b'"\\ud83d"', []),
+        (b'"assistant"', b'"\\ud83d"', []),
+    ],
+)
+def test_what_only_python_writes_as_json_costs_no_ids(
+    before: bytes, after: bytes, expected: list[int]
+) -> None:
+    body = json.dumps(chat_answer()).encode().replace(before, after)
+    seen, captured = read_whole_answer(CHAT, 200, body)
+    assert (seen, kinds(captured)) == (body, expected)
+    assert ids_of(captured.completions[0].token_ids) == IDS
+    stream = b"".join(b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chat_chunks())
+    seen, _, captured = read_stream(CHAT, [stream.replace(before, after)])
+    assert kinds(captured) == expected
+    assert after in seen
+    assert ids_of(captured.completions[0].token_ids) == IDS
+
+
+def test_choices_of_one_index_are_named() -> None:
+    answer: Json = chat_answer(2)
+    answer["choices"][1]["index"] = 0
+    _, captured = read_whole_answer(CHAT, 200, json.dumps(answer).encode())
+    assert kinds(captured) == [gaps.MISMATCH]
+
+
+def test_a_choice_that_did_not_come_is_named() -> None:
+    asked = rewrite("chat/completions", b'{"n":2}', enforced={}, model="")
+    _, captured = read_whole_answer(asked, 200, json.dumps(chat_answer()).encode())
+    assert captured.gaps[0].message == "the answer has only 1 of the 2 choices that were asked for"
+    assert read_whole_answer(asked, 200, json.dumps(chat_answer(2)).encode())[1].gaps == []
+
+
+def test_done_ends_a_stream_as_the_openai_sdk_reads_it() -> None:
+    before, after, _ = read_stream(CHAT, [b"data: {}\n\ndata: [DONE] \n\n"])
+    assert (before, after) == (b"data: {}\n\n", b"data: [DONE] \n\n")
 
 
 KEYS = st.sampled_from(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_store.errors import StoreError, StoreFullError
 from rolltrace_store.interface import Store
 from tests.proxy.answers import IDS, chat_answer, chat_chunks, ids
-from tests.proxy.gateway import Gateway, HeldStore, gateway, with_settings
-from tests.proxy.scripted import DONE, JSON, RESET, SSE, STALL, Reply, events, scripted, whole
+from tests.proxy.gateway import Gateway, HeldStore, gateway, row, with_settings
+from tests.proxy.scripted import DONE, JSON, RESET, SSE, STALL, Reply, events, on_the_wire, scripted, whole
+from tests.proxy.test_forward import said_to
 
 
 async def hang_up_while_waiting(gate: Gateway, arrived: asyncio.Event) -> None:
@@ -261,3 +264,44 @@ async def test_an_agent_that_waits_for_100_continue_gets_it(store: Store) -> Non
         async with gate.http.post(gate.url(), json={"messages": []}, expect100=True) as response:
             assert response.status == 200
     assert "Expect" not in worker.seen[0].headers
+
+
+async def test_a_request_that_comes_too_slowly_is_refused_and_recorded(store: Store) -> None:
+    async with gateway(store, settings=with_settings(total_timeout=0.05)) as gate:
+        path = gate.url().removeprefix(gate.proxy.url)
+        answer = await said_to(gate, f"POST {path} HTTP/1.0\r\nContent-Length: 9\r\n\r\n{{")
+        trace = await gate.trace()
+    assert answer.startswith(b"HTTP/1.0 504 ")
+    assert (trace.status, trace.error.code) == (pb.CALL_STATUS_REFUSED, "timeout_total")
+
+
+async def test_an_error_whose_reason_is_not_utf_8_is_recorded(store: Store) -> None:
+    head = b"HTTP/1.1 500 \xfcber\r\nContent-Type: text/event-stream\r\n\r\n"
+    async with on_the_wire(head) as url, gateway(store, row(url)) as gate:
+        async with gate.chat() as response:
+            assert (response.status, await response.read()) == (500, b"")
+        trace = await gate.trace()
+    assert trace.error.message == "The worker answered: 500 ?ber"
+
+
+async def test_a_slow_agent_costs_no_tokens_when_the_worker_dies(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, write = asyncio.Event(), web.StreamResponse.write
+
+    async def slowly(agent: web.StreamResponse, data: bytes) -> None:
+        if agent.headers.get("X-Rolltrace-Trace-Id"):
+            writing.set()
+            await asyncio.sleep(0.05)
+        await write(agent, data)
+
+    monkeypatch.setattr(web.StreamResponse, "write", slowly)
+    said = [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chat_chunks()[:3]]
+    first, *others = [b"%x\r\n%b\r\n" % (len(event), event) for event in said]
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with on_the_wire(head, first, writing, *others) as url, gateway(store, row(url)) as gate:
+        async with gate.chat(stream=True) as response:
+            assert b'"t1"' in await read_until(response, b'"t1"')
+        trace = await gate.trace()
+    assert trace.error.code == "upstream_disconnected"
+    assert trace.completions[0].token_ids == ids(IDS[:2])

@@ -133,7 +133,7 @@ async def test_the_workers_key_and_api_path(store: Store) -> None:
 
 async def test_the_sessions_sampling_and_the_gateways_model_win(store: Store) -> None:
     session = session_pb2.Session(session_id="s", labels={"task": "t"})
-    session.sampling_params.update({"temperature": 0.5, "max_tokens": 7})
+    session.sampling_params.update({"temperature": 0.5, "max_tokens": 7, "stop_token_ids": [2]})
     await store.write(lambda view: view.create_session(session))
     async with scripted(whole(chat_answer())) as worker:
         async with gateway(store, worker, settings=with_settings(model="served")) as gate:
@@ -142,6 +142,7 @@ async def test_the_sessions_sampling_and_the_gateways_model_win(store: Store) ->
             trace = await gate.trace()
     sent = worker.seen[0].json()
     assert (sent["temperature"], sent["max_tokens"], sent["model"]) == (0.5, 7, "served")
+    assert b'"stop_token_ids":[2]' in worker.seen[0].body
     assert trace.model == "served"
     assert dict(trace.labels) == {"task": "t"}
     assert json.loads(trace.request_json)["model"] == "m"
