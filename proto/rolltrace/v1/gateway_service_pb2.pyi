@@ -58,6 +58,7 @@ class GetStatusResponse(google.protobuf.message.Message):
     trace_count: builtins.int
     worker_count: builtins.int
     healthy_worker_count: builtins.int
+    """Those whose last health check succeeded."""
     subscriber_count: builtins.int
     store_used_bytes: builtins.int
     """The environment: bytes in use, bytes of its file, and the most that it may grow to."""

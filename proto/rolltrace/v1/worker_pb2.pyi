@@ -101,7 +101,7 @@ class Worker(google.protobuf.message.Message):
     api_key: builtins.str
     """Sent to the worker as a bearer token in place of the agent's own. Input only: never returned."""
     engine: builtins.str
-    """"vllm", "sglang" or "openai". Empty: found out by asking, "vllm" until then."""
+    """"vllm", "sglang" or "openai". Empty: taken for "vllm"."""
     state: Global___WorkerState.ValueType
     """Whether the operator lets calls go to it."""
     health: Global___WorkerHealth.ValueType
