@@ -31,6 +31,22 @@ class AlreadyExistsError(StoreError):
         self.name = name
 
 
+class SessionDeletedError(StoreError):
+    """A session of this id was deleted, and its tombstone is there still."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id!r} was deleted")
+        self.session_id = session_id
+
+
+class SealedError(StoreError):
+    """The session is sealed, or being sealed, and this would change it."""
+
+    def __init__(self, session_id: str, message: str = "") -> None:
+        super().__init__(message or f"session {session_id!r} is sealed")
+        self.session_id = session_id
+
+
 class RequestReusedError(InvalidArgumentError):
     """A request_id that was used before, for another request."""
 

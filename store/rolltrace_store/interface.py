@@ -11,19 +11,23 @@ Rules that every engine MUST keep, and that the contract suite (tests/store/cont
   and the error reaches the caller as it is.
 - When `write` or `append_trace` returns, the transaction is durable (as `Durability` says) and every
   later `read`, in any process, sees it.
+- A call that was admitted has a row until its trace is recorded, in the same transaction, so that there is
+  no moment at which it is neither. Rows of dead proxies become INTERRUPTED traces (`interrupt_orphans`).
 - Sequences grow by one with each event, in the order of the transactions, and are never used again.
 - Reads never wait for writers.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from rolltrace.v1.event_pb2 import EventKind
-from rolltrace.v1.session_pb2 import Session
+from rolltrace.v1 import event_pb2
+from rolltrace.v1.event_pb2 import DeleteReason, EventKind
+from rolltrace.v1.session_pb2 import Outcome, Session
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace.v1.worker_pb2 import Worker
 
@@ -80,6 +84,28 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningCall:
+    """A call that was admitted and has not ended.
+
+    `trace` is what was known of it at its admission; `check` a CRC-32 of its request, which tells most
+    requests apart from others; `proxy_id` names the proxy, one life of it, that runs it.
+    """
+
+    proxy_id: str
+    check: int
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """A session on its way to be sealed. `deadline` is in nanoseconds since 1970."""
+
+    session_id: str
+    cancel: bool
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyReport:
     """What a running proxy says of itself. `in_flight` counts its calls by worker_id."""
 
@@ -103,7 +129,27 @@ class ReadView(Protocol):
     """A consistent look at the store, within one `work`."""
 
     def session(self, session_id: str) -> Session | None:
-        """The session with its counts; base_url is not set."""
+        """The session with its counts; base_url and api_key are not set."""
+        ...
+
+    def deleted(self, session_id: str) -> int | None:
+        """When a session of this id was deleted, in nanoseconds since 1970, while its tombstone lasts."""
+        ...
+
+    def running(self, session_id: str = "") -> Iterator[RunningCall]:
+        """The calls that were admitted and have not ended; of one session, or all."""
+        ...
+
+    def sealing(self) -> Sequence[Sealing]:
+        """The sessions that are SEALING; cheap to ask often."""
+        ...
+
+    def sealed(self) -> Iterator[tuple[int, str]]:
+        """Sealed sessions as (seal time in nanoseconds since 1970, session_id), the oldest first."""
+        ...
+
+    def secret(self) -> bytes:
+        """32 random bytes, made with the environment: the key of its sessions' keys."""
         ...
 
     def sessions(self, after: str = "") -> Iterator[Session]:
@@ -151,14 +197,45 @@ class WriteView(ReadView, Protocol):
     """A transaction that can change the store, and sees its own changes."""
 
     def create_session(self, session: Session) -> Session:
-        """Adds it as OPEN with create_time set; raises AlreadyExistsError."""
+        """Adds it as OPEN with create_time set, and lifts a tombstone; raises AlreadyExistsError."""
         ...
 
-    def delete_session(self, session_id: str) -> int:
-        """Removes it with its traces, logs session_deleted, returns how many traces went.
+    def begin_seal(self, session_id: str, outcome: Outcome | None, *, cancel: bool, deadline: int) -> Session:
+        """Makes an OPEN session SEALING and keeps the outcome; `deadline` as in Sealing.
 
-        Raises NotFoundError.
+        Again: takes an outcome where there was none, `cancel` if it was not, the earlier deadline; a SEALED
+        session stays as it is. Raises NotFoundError; SealedError when there is another outcome already.
         """
+        ...
+
+    def finish_seal(self, session_id: str) -> Session:
+        """Seals a SEALING session and logs session_sealed: counts and digest are final.
+
+        Calls that run make it incomplete. Raises NotFoundError when there is no such SEALING session.
+        """
+        ...
+
+    def delete_session(
+        self,
+        session_id: str,
+        reason: DeleteReason.ValueType = event_pb2.DELETE_REASON_REQUESTED,
+    ) -> int:
+        """Removes it with its traces and running calls, leaves a tombstone, logs session_deleted.
+
+        Returns how many traces went. Raises NotFoundError.
+        """
+        ...
+
+    def forget(self, before: int, most: int = 1000) -> int:
+        """Removes tombstones older than `before` (nanoseconds since 1970), then trims the log.
+
+        What may go is the log's beginning, up to the first event of a session that is kept, or of a
+        deletion that has its tombstone still. Removes at most so many rows; returns how many.
+        """
+        ...
+
+    def note_replay(self, trace_id: str) -> None:
+        """Adds one to the trace's replay_count. Raises NotFoundError."""
         ...
 
     def put_worker(self, worker: Worker) -> None:
@@ -188,17 +265,31 @@ class Store(Protocol):
         """
         ...
 
-    def admit(self, session_id: str) -> None:
-        """Says that a call of this session begins, so that the session comes into being. Not awaited."""
+    def admit(self, trace: Trace, check: int) -> asyncio.Future[None]:
+        """Says that a call begins; `trace` is what is known of it, without bodies. See RunningCall.
+
+        Not to be awaited on a call's way: the future tells whether it could be recorded. It fails with
+        SessionDeletedError (a tombstone is there), SealedError (the session was SEALED), StoreFullError. An
+        open one creates the session if there is none. Raises at once StoreBusyError, StoreFullError.
+        """
         ...
 
     async def append_trace(self, trace: Trace) -> Commit:
         """Records a FULL trace and returns when it is durable.
 
-        Creates the session if there is none. Sets sequence, call_index and parent_trace_id in what is
-        stored, not in `trace`, which MUST NOT change until this returns. If the caller is cancelled
-        the trace is recorded all the same. Raises as `write`.
+        Creates the session if there is none. Sets sequence, call_index, parent_trace_id, digest and late
+        in what is stored, not in `trace`, which MUST NOT change until this returns. If the caller is
+        cancelled the trace is recorded all the same. Raises as `write`, and SessionDeletedError when the
+        session was deleted since the call was admitted.
         """
+        ...
+
+    async def interrupt_orphans(self) -> int:
+        """Records an INTERRUPTED trace for every running call whose proxy is gone; returns how many."""
+        ...
+
+    def check_room(self) -> None:
+        """Raises StoreFullError while a call that begins now might not be recorded. Cheap; no I/O."""
         ...
 
     async def wait(self, after: int, timeout: float) -> int:

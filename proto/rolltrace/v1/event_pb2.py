@@ -18,23 +18,25 @@ from rolltrace.v1 import trace_pb2 as rolltrace_dot_v1_dot_trace__pb2
 from rolltrace.v1 import worker_pb2 as rolltrace_dot_v1_dot_worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18rolltrace/v1/event.proto\x12\x0crolltrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1arolltrace/v1/session.proto\x1a\x18rolltrace/v1/trace.proto\x1a\x19rolltrace/v1/worker.proto\"\xa6\x02\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x05trace\x18\x02 \x01(\x0b\x32\x13.rolltrace.v1.TraceH\x00\x12\x37\n\x0fsession_deleted\x18\x03 \x01(\x0b\x32\x1c.rolltrace.v1.SessionDeletedH\x00\x12\x35\n\x0eworker_changed\x18\x04 \x01(\x0b\x32\x1b.rolltrace.v1.WorkerChangedH\x00\x12\x35\n\x0esession_sealed\x18\x05 \x01(\x0b\x32\x1b.rolltrace.v1.SessionSealedH\x00\x12\x35\n\x0epolicy_changed\x18\x06 \x01(\x0b\x32\x1b.rolltrace.v1.PolicyChangedH\x00\x42\x07\n\x05\x65vent\"r\n\x0eSessionDeleted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12/\n\x0b\x64\x65lete_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13\x64\x65leted_trace_count\x18\x03 \x01(\x04\"F\n\rWorkerChanged\x12$\n\x06worker\x18\x01 \x01(\x0b\x32\x14.rolltrace.v1.Worker\x12\x0f\n\x07removed\x18\x02 \x01(\x08\"7\n\rSessionSealed\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.rolltrace.v1.Session\"X\n\rPolicyChanged\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12/\n\x0b\x63hange_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xba\x01\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45VENT_KIND_TRACE\x10\x01\x12\x1e\n\x1a\x45VENT_KIND_SESSION_DELETED\x10\x02\x12\x1d\n\x19\x45VENT_KIND_WORKER_CHANGED\x10\x03\x12\x1d\n\x19\x45VENT_KIND_SESSION_SEALED\x10\x04\x12\x1d\n\x19\x45VENT_KIND_POLICY_CHANGED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18rolltrace/v1/event.proto\x12\x0crolltrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1arolltrace/v1/session.proto\x1a\x18rolltrace/v1/trace.proto\x1a\x19rolltrace/v1/worker.proto\"\xa6\x02\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x05trace\x18\x02 \x01(\x0b\x32\x13.rolltrace.v1.TraceH\x00\x12\x37\n\x0fsession_deleted\x18\x03 \x01(\x0b\x32\x1c.rolltrace.v1.SessionDeletedH\x00\x12\x35\n\x0eworker_changed\x18\x04 \x01(\x0b\x32\x1b.rolltrace.v1.WorkerChangedH\x00\x12\x35\n\x0esession_sealed\x18\x05 \x01(\x0b\x32\x1b.rolltrace.v1.SessionSealedH\x00\x12\x35\n\x0epolicy_changed\x18\x06 \x01(\x0b\x32\x1b.rolltrace.v1.PolicyChangedH\x00\x42\x07\n\x05\x65vent\"\x9e\x01\n\x0eSessionDeleted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12/\n\x0b\x64\x65lete_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13\x64\x65leted_trace_count\x18\x03 \x01(\x04\x12*\n\x06reason\x18\x04 \x01(\x0e\x32\x1a.rolltrace.v1.DeleteReason\"F\n\rWorkerChanged\x12$\n\x06worker\x18\x01 \x01(\x0b\x32\x14.rolltrace.v1.Worker\x12\x0f\n\x07removed\x18\x02 \x01(\x08\"7\n\rSessionSealed\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.rolltrace.v1.Session\"X\n\rPolicyChanged\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12/\n\x0b\x63hange_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*g\n\x0c\x44\x65leteReason\x12\x1d\n\x19\x44\x45LETE_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45LETE_REASON_REQUESTED\x10\x01\x12\x1b\n\x17\x44\x45LETE_REASON_RETENTION\x10\x02*\xba\x01\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45VENT_KIND_TRACE\x10\x01\x12\x1e\n\x1a\x45VENT_KIND_SESSION_DELETED\x10\x02\x12\x1d\n\x19\x45VENT_KIND_WORKER_CHANGED\x10\x03\x12\x1d\n\x19\x45VENT_KIND_SESSION_SEALED\x10\x04\x12\x1d\n\x19\x45VENT_KIND_POLICY_CHANGED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rolltrace.v1.event_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_EVENTKIND']._serialized_start=789
-  _globals['_EVENTKIND']._serialized_end=975
+  _globals['_DELETEREASON']._serialized_start=833
+  _globals['_DELETEREASON']._serialized_end=936
+  _globals['_EVENTKIND']._serialized_start=939
+  _globals['_EVENTKIND']._serialized_end=1125
   _globals['_EVENT']._serialized_start=157
   _globals['_EVENT']._serialized_end=451
-  _globals['_SESSIONDELETED']._serialized_start=453
-  _globals['_SESSIONDELETED']._serialized_end=567
-  _globals['_WORKERCHANGED']._serialized_start=569
-  _globals['_WORKERCHANGED']._serialized_end=639
-  _globals['_SESSIONSEALED']._serialized_start=641
-  _globals['_SESSIONSEALED']._serialized_end=696
-  _globals['_POLICYCHANGED']._serialized_start=698
-  _globals['_POLICYCHANGED']._serialized_end=786
+  _globals['_SESSIONDELETED']._serialized_start=454
+  _globals['_SESSIONDELETED']._serialized_end=612
+  _globals['_WORKERCHANGED']._serialized_start=614
+  _globals['_WORKERCHANGED']._serialized_end=684
+  _globals['_SESSIONSEALED']._serialized_start=686
+  _globals['_SESSIONSEALED']._serialized_end=741
+  _globals['_POLICYCHANGED']._serialized_start=743
+  _globals['_POLICYCHANGED']._serialized_end=831
 # @@protoc_insertion_point(module_scope)

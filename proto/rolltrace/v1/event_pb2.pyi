@@ -21,6 +21,27 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _DeleteReason:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _DeleteReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_DeleteReason.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    DELETE_REASON_UNSPECIFIED: _DeleteReason.ValueType  # 0
+    DELETE_REASON_REQUESTED: _DeleteReason.ValueType  # 1
+    """Somebody deleted it."""
+    DELETE_REASON_RETENTION: _DeleteReason.ValueType  # 2
+    """The gateway's retention settings did."""
+
+class DeleteReason(_DeleteReason, metaclass=_DeleteReasonEnumTypeWrapper): ...
+
+DELETE_REASON_UNSPECIFIED: DeleteReason.ValueType  # 0
+DELETE_REASON_REQUESTED: DeleteReason.ValueType  # 1
+"""Somebody deleted it."""
+DELETE_REASON_RETENTION: DeleteReason.ValueType  # 2
+"""The gateway's retention settings did."""
+Global___DeleteReason: typing_extensions.TypeAlias = DeleteReason
+
 class _EventKind:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -93,8 +114,10 @@ class SessionDeleted(google.protobuf.message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     DELETE_TIME_FIELD_NUMBER: builtins.int
     DELETED_TRACE_COUNT_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     deleted_trace_count: builtins.int
+    reason: Global___DeleteReason.ValueType
     @property
     def delete_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
@@ -103,9 +126,10 @@ class SessionDeleted(google.protobuf.message.Message):
         session_id: builtins.str = ...,
         delete_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         deleted_trace_count: builtins.int = ...,
+        reason: Global___DeleteReason.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["delete_time", b"delete_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["delete_time", b"delete_time", "deleted_trace_count", b"deleted_trace_count", "session_id", b"session_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["delete_time", b"delete_time", "deleted_trace_count", b"deleted_trace_count", "reason", b"reason", "session_id", b"session_id"]) -> None: ...
 
 Global___SessionDeleted: typing_extensions.TypeAlias = SessionDeleted
 

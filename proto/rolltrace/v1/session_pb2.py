@@ -12,11 +12,12 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arolltrace/v1/session.proto\x12\x0crolltrace.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x04\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.rolltrace.v1.SessionState\x12\x31\n\x06labels\x18\x03 \x03(\x0b\x32!.rolltrace.v1.Session.LabelsEntry\x12)\n\x08metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x30\n\x0fsampling_params\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08group_id\x18\x06 \x01(\t\x12\x12\n\ngroup_size\x18\x07 \x01(\r\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tseal_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07outcome\x18\n \x01(\x0b\x32\x15.rolltrace.v1.Outcome\x12\x12\n\ncall_count\x18\x0b \x01(\x04\x12\x19\n\x11\x66\x61iled_call_count\x18\x0c \x01(\x04\x12\x12\n\nincomplete\x18\r \x01(\x08\x12\x0e\n\x06\x64igest\x18\x0e \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x0f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc9\x01\n\x07Outcome\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x13\n\x06reward\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x33\n\x07rewards\x18\x03 \x03(\x0b\x32\".rolltrace.v1.Outcome.RewardsEntry\x12)\n\x08metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x1a.\n\x0cRewardsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\t\n\x07_reward*_\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SESSION_STATE_OPEN\x10\x01\x12\x18\n\x14SESSION_STATE_SEALED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arolltrace/v1/session.proto\x12\x0crolltrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x06\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.rolltrace.v1.SessionState\x12\x31\n\x06labels\x18\x03 \x03(\x0b\x32!.rolltrace.v1.Session.LabelsEntry\x12)\n\x08metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x30\n\x0fsampling_params\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08group_id\x18\x06 \x01(\t\x12\x12\n\ngroup_size\x18\x07 \x01(\r\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tseal_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07outcome\x18\n \x01(\x0b\x32\x15.rolltrace.v1.Outcome\x12\x12\n\ncall_count\x18\x0b \x01(\x04\x12\x19\n\x11\x66\x61iled_call_count\x18\x0c \x01(\x04\x12\x12\n\nincomplete\x18\r \x01(\x08\x12\x0e\n\x06\x64igest\x18\x0e \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x0f \x01(\t\x12:\n\x12incomplete_reasons\x18\x10 \x03(\x0b\x32\x1e.rolltrace.v1.IncompleteReason\x12\x17\n\x0flate_call_count\x18\x11 \x01(\x04\x12\x1c\n\x14in_flight_call_count\x18\x12 \x01(\x04\x12\x1a\n\x12prompt_token_count\x18\x13 \x01(\x04\x12\x1e\n\x16\x63ompletion_token_count\x18\x14 \x01(\x04\x12+\n\x06limits\x18\x15 \x01(\x0b\x32\x1b.rolltrace.v1.SessionLimits\x12\x0f\n\x07\x61pi_key\x18\x16 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8a\x01\n\rSessionLimits\x12\x16\n\tmax_calls\x18\x01 \x01(\x04H\x00\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x02 \x01(\x04H\x01\x88\x01\x01\x12+\n\x08max_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0c\n\n_max_callsB\r\n\x0b_max_tokens\"R\n\x10IncompleteReason\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.rolltrace.v1.IncompleteKind\x12\x12\n\ncall_count\x18\x02 \x01(\x04\"\xc9\x01\n\x07Outcome\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x13\n\x06reward\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x33\n\x07rewards\x18\x03 \x03(\x0b\x32\".rolltrace.v1.Outcome.RewardsEntry\x12)\n\x08metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x1a.\n\x0cRewardsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\t\n\x07_reward*\x93\x01\n\x0eIncompleteKind\x12\x1f\n\x1bINCOMPLETE_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1bINCOMPLETE_KIND_INTERRUPTED\x10\x01\x12 \n\x1cINCOMPLETE_KIND_CAPTURE_GAPS\x10\x02\x12\x1d\n\x19INCOMPLETE_KIND_IN_FLIGHT\x10\x03*z\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SESSION_STATE_OPEN\x10\x01\x12\x18\n\x14SESSION_STATE_SEALED\x10\x02\x12\x19\n\x15SESSION_STATE_SEALING\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -27,14 +28,20 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_SESSION_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_OUTCOME_REWARDSENTRY']._options = None
   _globals['_OUTCOME_REWARDSENTRY']._serialized_options = b'8\001'
-  _globals['_SESSIONSTATE']._serialized_start=852
-  _globals['_SESSIONSTATE']._serialized_end=947
-  _globals['_SESSION']._serialized_start=108
-  _globals['_SESSION']._serialized_end=646
-  _globals['_SESSION_LABELSENTRY']._serialized_start=601
-  _globals['_SESSION_LABELSENTRY']._serialized_end=646
-  _globals['_OUTCOME']._serialized_start=649
-  _globals['_OUTCOME']._serialized_end=850
-  _globals['_OUTCOME_REWARDSENTRY']._serialized_start=793
-  _globals['_OUTCOME_REWARDSENTRY']._serialized_end=839
+  _globals['_INCOMPLETEKIND']._serialized_start=1347
+  _globals['_INCOMPLETEKIND']._serialized_end=1494
+  _globals['_SESSIONSTATE']._serialized_start=1496
+  _globals['_SESSIONSTATE']._serialized_end=1618
+  _globals['_SESSION']._serialized_start=140
+  _globals['_SESSION']._serialized_end=915
+  _globals['_SESSION_LABELSENTRY']._serialized_start=870
+  _globals['_SESSION_LABELSENTRY']._serialized_end=915
+  _globals['_SESSIONLIMITS']._serialized_start=918
+  _globals['_SESSIONLIMITS']._serialized_end=1056
+  _globals['_INCOMPLETEREASON']._serialized_start=1058
+  _globals['_INCOMPLETEREASON']._serialized_end=1140
+  _globals['_OUTCOME']._serialized_start=1143
+  _globals['_OUTCOME']._serialized_end=1344
+  _globals['_OUTCOME_REWARDSENTRY']._serialized_start=1287
+  _globals['_OUTCOME_REWARDSENTRY']._serialized_end=1333
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
@@ -21,6 +22,35 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _IncompleteKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _IncompleteKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_IncompleteKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    INCOMPLETE_KIND_UNSPECIFIED: _IncompleteKind.ValueType  # 0
+    INCOMPLETE_KIND_INTERRUPTED: _IncompleteKind.ValueType  # 1
+    """The proxy went away while the call ran, or the store had no room for it: an INTERRUPTED trace stands for
+    the call, and what was sampled is lost, in part at least.
+    """
+    INCOMPLETE_KIND_CAPTURE_GAPS: _IncompleteKind.ValueType  # 2
+    """A completed call of a token-level endpoint lacks something; its capture_gaps say what."""
+    INCOMPLETE_KIND_IN_FLIGHT: _IncompleteKind.ValueType  # 3
+    """Calls still ran when the session was sealed; their traces come late."""
+
+class IncompleteKind(_IncompleteKind, metaclass=_IncompleteKindEnumTypeWrapper): ...
+
+INCOMPLETE_KIND_UNSPECIFIED: IncompleteKind.ValueType  # 0
+INCOMPLETE_KIND_INTERRUPTED: IncompleteKind.ValueType  # 1
+"""The proxy went away while the call ran, or the store had no room for it: an INTERRUPTED trace stands for
+the call, and what was sampled is lost, in part at least.
+"""
+INCOMPLETE_KIND_CAPTURE_GAPS: IncompleteKind.ValueType  # 2
+"""A completed call of a token-level endpoint lacks something; its capture_gaps say what."""
+INCOMPLETE_KIND_IN_FLIGHT: IncompleteKind.ValueType  # 3
+"""Calls still ran when the session was sealed; their traces come late."""
+Global___IncompleteKind: typing_extensions.TypeAlias = IncompleteKind
+
 class _SessionState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -32,6 +62,8 @@ class _SessionStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """The session takes calls."""
     SESSION_STATE_SEALED: _SessionState.ValueType  # 2
     """The session is frozen: it takes no more calls, and its counts and digest are final."""
+    SESSION_STATE_SEALING: _SessionState.ValueType  # 3
+    """The session takes no more calls; those that run are awaited or being cancelled."""
 
 class SessionState(_SessionState, metaclass=_SessionStateEnumTypeWrapper): ...
 
@@ -40,6 +72,8 @@ SESSION_STATE_OPEN: SessionState.ValueType  # 1
 """The session takes calls."""
 SESSION_STATE_SEALED: SessionState.ValueType  # 2
 """The session is frozen: it takes no more calls, and its counts and digest are final."""
+SESSION_STATE_SEALING: SessionState.ValueType  # 3
+"""The session takes no more calls; those that run are awaited or being cancelled."""
 Global___SessionState: typing_extensions.TypeAlias = SessionState
 
 @typing.final
@@ -83,6 +117,13 @@ class Session(google.protobuf.message.Message):
     INCOMPLETE_FIELD_NUMBER: builtins.int
     DIGEST_FIELD_NUMBER: builtins.int
     BASE_URL_FIELD_NUMBER: builtins.int
+    INCOMPLETE_REASONS_FIELD_NUMBER: builtins.int
+    LATE_CALL_COUNT_FIELD_NUMBER: builtins.int
+    IN_FLIGHT_CALL_COUNT_FIELD_NUMBER: builtins.int
+    PROMPT_TOKEN_COUNT_FIELD_NUMBER: builtins.int
+    COMPLETION_TOKEN_COUNT_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
+    API_KEY_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     """The name of the session, unique in the environment. 1 to 400 bytes of UTF-8, without control
     characters; it MAY hold slashes, as in "harbor/hello-world:0". It MUST NOT begin or end with a
@@ -95,18 +136,41 @@ class Session(google.protobuf.message.Message):
     group_size: builtins.int
     """How many sessions the group will have in the end. 0 when unknown."""
     call_count: builtins.int
-    """How many calls have been recorded. Output only."""
+    """How many calls have been recorded. Final once the session is sealed: traces whose call_index is less
+    are the session, the others came late. Output only.
+    """
     failed_call_count: builtins.int
     """How many of them have a status other than COMPLETED. Output only."""
     incomplete: builtins.bool
-    """True when the session is known to lack a call, or the tokens of a call that was answered.
-    Output only.
+    """True when the session is known to lack a call, or the tokens of a call that was answered;
+    incomplete_reasons then says what. Output only.
     """
     digest: builtins.str
-    """A digest over the session's traces, made when it is sealed. Empty before. Output only."""
+    """A digest over the session's traces, final when it is sealed; empty before. Output only.
+
+    64 hexadecimal digits of D(call_count), where D(0) is 32 zero bytes and
+    D(k + 1) = SHA-256(D(k) + the digest of the trace with call_index k). So whoever has read the traces,
+    in any view, can tell whether it has them all; see Trace.digest.
+    """
     base_url: builtins.str
     """What the agent sets as its OpenAI base URL, e.g. "http://127.0.0.1:9090/sessions/s-1/v1".
     Output only; filled in by the control service from its own settings.
+    """
+    late_call_count: builtins.int
+    """How many traces came after the session was sealed; they are marked late and counted nowhere else.
+    Output only.
+    """
+    in_flight_call_count: builtins.int
+    """How many calls have been admitted and not ended. Output only."""
+    prompt_token_count: builtins.int
+    """What its calls were prompted with and sampled, in tokens; calls that report no usage are not in it.
+    Output only.
+    """
+    completion_token_count: builtins.int
+    api_key: builtins.str
+    """What the agent sets as its API key when the gateway asks for keys; and, whether it does or not, what
+    names the session for an agent whose base URL is ".../v1" and names none. It opens this session's path
+    alone. Output only; a secret.
     """
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
@@ -136,6 +200,16 @@ class Session(google.protobuf.message.Message):
     def outcome(self) -> Global___Outcome:
         """How the rollout ended, as told by whoever sealed the session. Output only."""
 
+    @property
+    def incomplete_reasons(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___IncompleteReason]:
+        """Why the session is incomplete; empty when it is not. One for each kind. Output only."""
+
+    @property
+    def limits(self) -> Global___SessionLimits:
+        """What the session may use. A call beyond it is refused with HTTP 429. Unset fields stand for the
+        gateway's own limits (session_max_calls, session_max_tokens, session_max_time), 0 for none.
+        """
+
     def __init__(
         self,
         *,
@@ -154,11 +228,71 @@ class Session(google.protobuf.message.Message):
         incomplete: builtins.bool = ...,
         digest: builtins.str = ...,
         base_url: builtins.str = ...,
+        incomplete_reasons: collections.abc.Iterable[Global___IncompleteReason] | None = ...,
+        late_call_count: builtins.int = ...,
+        in_flight_call_count: builtins.int = ...,
+        prompt_token_count: builtins.int = ...,
+        completion_token_count: builtins.int = ...,
+        limits: Global___SessionLimits | None = ...,
+        api_key: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "metadata", b"metadata", "outcome", b"outcome", "sampling_params", b"sampling_params", "seal_time", b"seal_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["base_url", b"base_url", "call_count", b"call_count", "create_time", b"create_time", "digest", b"digest", "failed_call_count", b"failed_call_count", "group_id", b"group_id", "group_size", b"group_size", "incomplete", b"incomplete", "labels", b"labels", "metadata", b"metadata", "outcome", b"outcome", "sampling_params", b"sampling_params", "seal_time", b"seal_time", "session_id", b"session_id", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "limits", b"limits", "metadata", b"metadata", "outcome", b"outcome", "sampling_params", b"sampling_params", "seal_time", b"seal_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["api_key", b"api_key", "base_url", b"base_url", "call_count", b"call_count", "completion_token_count", b"completion_token_count", "create_time", b"create_time", "digest", b"digest", "failed_call_count", b"failed_call_count", "group_id", b"group_id", "group_size", b"group_size", "in_flight_call_count", b"in_flight_call_count", "incomplete", b"incomplete", "incomplete_reasons", b"incomplete_reasons", "labels", b"labels", "late_call_count", b"late_call_count", "limits", b"limits", "metadata", b"metadata", "outcome", b"outcome", "prompt_token_count", b"prompt_token_count", "sampling_params", b"sampling_params", "seal_time", b"seal_time", "session_id", b"session_id", "state", b"state"]) -> None: ...
 
 Global___Session: typing_extensions.TypeAlias = Session
+
+@typing.final
+class SessionLimits(google.protobuf.message.Message):
+    """Bounds of a session. Each counts what is recorded and what is in flight."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MAX_CALLS_FIELD_NUMBER: builtins.int
+    MAX_TOKENS_FIELD_NUMBER: builtins.int
+    MAX_TIME_FIELD_NUMBER: builtins.int
+    max_calls: builtins.int
+    """Calls, but for those that were refused."""
+    max_tokens: builtins.int
+    """Prompt and sampled tokens of all its calls, as the workers report them."""
+    @property
+    def max_time(self) -> google.protobuf.duration_pb2.Duration:
+        """From create_time on."""
+
+    def __init__(
+        self,
+        *,
+        max_calls: builtins.int | None = ...,
+        max_tokens: builtins.int | None = ...,
+        max_time: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_calls", b"_max_calls", "_max_tokens", b"_max_tokens", "max_calls", b"max_calls", "max_time", b"max_time", "max_tokens", b"max_tokens"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_calls", b"_max_calls", "_max_tokens", b"_max_tokens", "max_calls", b"max_calls", "max_time", b"max_time", "max_tokens", b"max_tokens"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_calls", b"_max_calls"]) -> typing.Literal["max_calls"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_tokens", b"_max_tokens"]) -> typing.Literal["max_tokens"] | None: ...
+
+Global___SessionLimits: typing_extensions.TypeAlias = SessionLimits
+
+@typing.final
+class IncompleteReason(google.protobuf.message.Message):
+    """One kind of thing that is missing, and in how many calls."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    CALL_COUNT_FIELD_NUMBER: builtins.int
+    kind: Global___IncompleteKind.ValueType
+    call_count: builtins.int
+    def __init__(
+        self,
+        *,
+        kind: Global___IncompleteKind.ValueType = ...,
+        call_count: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["call_count", b"call_count", "kind", b"kind"]) -> None: ...
+
+Global___IncompleteReason: typing_extensions.TypeAlias = IncompleteReason
 
 @typing.final
 class Outcome(google.protobuf.message.Message):

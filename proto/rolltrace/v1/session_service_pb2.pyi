@@ -6,7 +6,9 @@ isort:skip_file
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import rolltrace.v1.session_pb2
 import sys
@@ -18,6 +20,30 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _InFlightCalls:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _InFlightCallsEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_InFlightCalls.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    IN_FLIGHT_CALLS_UNSPECIFIED: _InFlightCalls.ValueType  # 0
+    """WAIT."""
+    IN_FLIGHT_CALLS_WAIT: _InFlightCalls.ValueType  # 1
+    """They may end until the deadline."""
+    IN_FLIGHT_CALLS_CANCEL: _InFlightCalls.ValueType  # 2
+    """They are cut off: their agents get an error, their traces are REFUSED with what was sampled by then."""
+
+class InFlightCalls(_InFlightCalls, metaclass=_InFlightCallsEnumTypeWrapper):
+    """What becomes of calls that run when a session is sealed."""
+
+IN_FLIGHT_CALLS_UNSPECIFIED: InFlightCalls.ValueType  # 0
+"""WAIT."""
+IN_FLIGHT_CALLS_WAIT: InFlightCalls.ValueType  # 1
+"""They may end until the deadline."""
+IN_FLIGHT_CALLS_CANCEL: InFlightCalls.ValueType  # 2
+"""They are cut off: their agents get an error, their traces are REFUSED with what was sampled by then."""
+Global___InFlightCalls: typing_extensions.TypeAlias = InFlightCalls
 
 @typing.final
 class CreateSessionRequest(google.protobuf.message.Message):
@@ -221,6 +247,57 @@ class ListSessionsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "sessions", b"sessions"]) -> None: ...
 
 Global___ListSessionsResponse: typing_extensions.TypeAlias = ListSessionsResponse
+
+@typing.final
+class SealSessionRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    OUTCOME_FIELD_NUMBER: builtins.int
+    IN_FLIGHT_FIELD_NUMBER: builtins.int
+    TIMEOUT_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    in_flight: Global___InFlightCalls.ValueType
+    request_id: builtins.str
+    @property
+    def outcome(self) -> rolltrace.v1.session_pb2.Outcome: ...
+    @property
+    def timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the session may be SEALING: calls that still run then make it incomplete (IN_FLIGHT), and
+        their traces late. Unset: 60 seconds; at most an hour.
+        """
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        outcome: rolltrace.v1.session_pb2.Outcome | None = ...,
+        in_flight: Global___InFlightCalls.ValueType = ...,
+        timeout: google.protobuf.duration_pb2.Duration | None = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["outcome", b"outcome", "timeout", b"timeout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["in_flight", b"in_flight", "outcome", b"outcome", "request_id", b"request_id", "session_id", b"session_id", "timeout", b"timeout"]) -> None: ...
+
+Global___SealSessionRequest: typing_extensions.TypeAlias = SealSessionRequest
+
+@typing.final
+class SealSessionResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: builtins.int
+    @property
+    def session(self) -> rolltrace.v1.session_pb2.Session: ...
+    def __init__(
+        self,
+        *,
+        session: rolltrace.v1.session_pb2.Session | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["session", b"session"]) -> None: ...
+
+Global___SealSessionResponse: typing_extensions.TypeAlias = SealSessionResponse
 
 @typing.final
 class DeleteSessionRequest(google.protobuf.message.Message):

@@ -43,6 +43,11 @@ class SessionServiceStub(object):
                 request_serializer=rolltrace_dot_v1_dot_session__service__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=rolltrace_dot_v1_dot_session__service__pb2.ListSessionsResponse.FromString,
                 )
+        self.SealSession = channel.unary_unary(
+                '/rolltrace.v1.SessionService/SealSession',
+                request_serializer=rolltrace_dot_v1_dot_session__service__pb2.SealSessionRequest.SerializeToString,
+                response_deserializer=rolltrace_dot_v1_dot_session__service__pb2.SealSessionResponse.FromString,
+                )
         self.DeleteSession = channel.unary_unary(
                 '/rolltrace.v1.SessionService/DeleteSession',
                 request_serializer=rolltrace_dot_v1_dot_session__service__pb2.DeleteSessionRequest.SerializeToString,
@@ -95,8 +100,23 @@ class SessionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SealSession(self, request, context):
+        """Freezes a session: its calls from now on are refused with HTTP 409, those that run are awaited or
+        cancelled, and then its counts and digest are final and the event session_sealed tells so. The session
+        is SEALING meanwhile, and gets sealed even if the caller leaves or the service restarts.
+
+        Returns when it is sealed. Sealing a sealed session returns it as it is, if the request's outcome is
+        unset or the same; another outcome is FAILED_PRECONDITION. Sealing a SEALING one again MAY turn WAIT into
+        CANCEL and bring the deadline forward. NOT_FOUND when there is no such session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteSession(self, request, context):
         """Removes a session and its traces. The event session_deleted takes their place in the log.
+        A tombstone stays for the gateway's tombstone_age: until then a call under the id is refused with HTTP
+        410, and what still ran is recorded nowhere; only CreateSession brings the id back, as a new session.
         NOT_FOUND when there is no such session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -132,6 +152,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.ListSessions,
                     request_deserializer=rolltrace_dot_v1_dot_session__service__pb2.ListSessionsRequest.FromString,
                     response_serializer=rolltrace_dot_v1_dot_session__service__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'SealSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.SealSession,
+                    request_deserializer=rolltrace_dot_v1_dot_session__service__pb2.SealSessionRequest.FromString,
+                    response_serializer=rolltrace_dot_v1_dot_session__service__pb2.SealSessionResponse.SerializeToString,
             ),
             'DeleteSession': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteSession,
@@ -227,6 +252,23 @@ class SessionService(object):
         return grpc.experimental.unary_unary(request, target, '/rolltrace.v1.SessionService/ListSessions',
             rolltrace_dot_v1_dot_session__service__pb2.ListSessionsRequest.SerializeToString,
             rolltrace_dot_v1_dot_session__service__pb2.ListSessionsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def SealSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/rolltrace.v1.SessionService/SealSession',
+            rolltrace_dot_v1_dot_session__service__pb2.SealSessionRequest.SerializeToString,
+            rolltrace_dot_v1_dot_session__service__pb2.SealSessionResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -89,6 +89,22 @@ _SessionServiceListSessionsType = typing_extensions.TypeVar(
     ],
 )
 
+_SessionServiceSealSessionType = typing_extensions.TypeVar(
+    '_SessionServiceSealSessionType',
+    grpc.UnaryUnaryMultiCallable[
+        rolltrace.v1.session_service_pb2.SealSessionRequest,
+        rolltrace.v1.session_service_pb2.SealSessionResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rolltrace.v1.session_service_pb2.SealSessionRequest,
+        rolltrace.v1.session_service_pb2.SealSessionResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        rolltrace.v1.session_service_pb2.SealSessionRequest,
+        rolltrace.v1.session_service_pb2.SealSessionResponse,
+    ],
+)
+
 _SessionServiceDeleteSessionType = typing_extensions.TypeVar(
     '_SessionServiceDeleteSessionType',
     grpc.UnaryUnaryMultiCallable[
@@ -121,7 +137,7 @@ _SessionServiceBatchDeleteSessionsType = typing_extensions.TypeVar(
     ],
 )
 
-class SessionServiceStub(typing.Generic[_SessionServiceCreateSessionType, _SessionServiceBatchCreateSessionsType, _SessionServiceGetSessionType, _SessionServiceListSessionsType, _SessionServiceDeleteSessionType, _SessionServiceBatchDeleteSessionsType]):
+class SessionServiceStub(typing.Generic[_SessionServiceCreateSessionType, _SessionServiceBatchCreateSessionsType, _SessionServiceGetSessionType, _SessionServiceListSessionsType, _SessionServiceSealSessionType, _SessionServiceDeleteSessionType, _SessionServiceBatchDeleteSessionsType]):
     """Sessions: make them, look at them, delete them.
 
     Errors of every RPC carry google.rpc details: BadRequest with the field for INVALID_ARGUMENT,
@@ -152,6 +168,10 @@ class SessionServiceStub(typing.Generic[_SessionServiceCreateSessionType, _Sessi
             rolltrace.v1.session_service_pb2.ListSessionsResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
+            rolltrace.v1.session_service_pb2.SealSessionRequest,
+            rolltrace.v1.session_service_pb2.SealSessionResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
             rolltrace.v1.session_service_pb2.DeleteSessionRequest,
             rolltrace.v1.session_service_pb2.DeleteSessionResponse,
         ],
@@ -180,6 +200,10 @@ class SessionServiceStub(typing.Generic[_SessionServiceCreateSessionType, _Sessi
             rolltrace.v1.session_service_pb2.ListSessionsResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            rolltrace.v1.session_service_pb2.SealSessionRequest,
+            rolltrace.v1.session_service_pb2.SealSessionResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             rolltrace.v1.session_service_pb2.DeleteSessionRequest,
             rolltrace.v1.session_service_pb2.DeleteSessionResponse,
         ],
@@ -201,8 +225,20 @@ class SessionServiceStub(typing.Generic[_SessionServiceCreateSessionType, _Sessi
     ListSessions: _SessionServiceListSessionsType
     """Lists sessions in the order of their ids (by bytes)."""
 
+    SealSession: _SessionServiceSealSessionType
+    """Freezes a session: its calls from now on are refused with HTTP 409, those that run are awaited or
+    cancelled, and then its counts and digest are final and the event session_sealed tells so. The session
+    is SEALING meanwhile, and gets sealed even if the caller leaves or the service restarts.
+
+    Returns when it is sealed. Sealing a sealed session returns it as it is, if the request's outcome is
+    unset or the same; another outcome is FAILED_PRECONDITION. Sealing a SEALING one again MAY turn WAIT into
+    CANCEL and bring the deadline forward. NOT_FOUND when there is no such session.
+    """
+
     DeleteSession: _SessionServiceDeleteSessionType
     """Removes a session and its traces. The event session_deleted takes their place in the log.
+    A tombstone stays for the gateway's tombstone_age: until then a call under the id is refused with HTTP
+    410, and what still ran is recorded nowhere; only CreateSession brings the id back, as a new session.
     NOT_FOUND when there is no such session.
     """
 
@@ -225,6 +261,10 @@ SessionServiceAsyncStub: typing_extensions.TypeAlias = SessionServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         rolltrace.v1.session_service_pb2.ListSessionsRequest,
         rolltrace.v1.session_service_pb2.ListSessionsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rolltrace.v1.session_service_pb2.SealSessionRequest,
+        rolltrace.v1.session_service_pb2.SealSessionResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         rolltrace.v1.session_service_pb2.DeleteSessionRequest,
@@ -281,12 +321,29 @@ class SessionServiceServicer(metaclass=abc.ABCMeta):
         """Lists sessions in the order of their ids (by bytes)."""
 
     @abc.abstractmethod
+    def SealSession(
+        self,
+        request: rolltrace.v1.session_service_pb2.SealSessionRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[rolltrace.v1.session_service_pb2.SealSessionResponse, collections.abc.Awaitable[rolltrace.v1.session_service_pb2.SealSessionResponse]]:
+        """Freezes a session: its calls from now on are refused with HTTP 409, those that run are awaited or
+        cancelled, and then its counts and digest are final and the event session_sealed tells so. The session
+        is SEALING meanwhile, and gets sealed even if the caller leaves or the service restarts.
+
+        Returns when it is sealed. Sealing a sealed session returns it as it is, if the request's outcome is
+        unset or the same; another outcome is FAILED_PRECONDITION. Sealing a SEALING one again MAY turn WAIT into
+        CANCEL and bring the deadline forward. NOT_FOUND when there is no such session.
+        """
+
+    @abc.abstractmethod
     def DeleteSession(
         self,
         request: rolltrace.v1.session_service_pb2.DeleteSessionRequest,
         context: _ServicerContext,
     ) -> typing.Union[rolltrace.v1.session_service_pb2.DeleteSessionResponse, collections.abc.Awaitable[rolltrace.v1.session_service_pb2.DeleteSessionResponse]]:
         """Removes a session and its traces. The event session_deleted takes their place in the log.
+        A tombstone stays for the gateway's tombstone_age: until then a call under the id is refused with HTTP
+        410, and what still ran is recorded nowhere; only CreateSession brings the id back, as a new session.
         NOT_FOUND when there is no such session.
         """
 

@@ -35,9 +35,11 @@ class _CallStatusEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     CALL_STATUS_UPSTREAM_ERROR: _CallStatus.ValueType  # 3
     """The worker answered with an error, or broke off. What had been sampled by then is kept."""
     CALL_STATUS_REFUSED: _CallStatus.ValueType  # 4
-    """The gateway itself refused: no worker, over a limit, a sealed session."""
+    """The gateway itself refused: no worker, over a limit; or cut it off, to seal its session."""
     CALL_STATUS_INTERRUPTED: _CallStatus.ValueType  # 5
-    """The proxy went away while the call ran."""
+    """The proxy went away while the call ran, or the store had no room for what it sampled. It stands for a
+    call that was admitted, so that none vanishes.
+    """
 
 class CallStatus(_CallStatus, metaclass=_CallStatusEnumTypeWrapper): ...
 
@@ -49,9 +51,11 @@ CALL_STATUS_CLIENT_CANCELLED: CallStatus.ValueType  # 2
 CALL_STATUS_UPSTREAM_ERROR: CallStatus.ValueType  # 3
 """The worker answered with an error, or broke off. What had been sampled by then is kept."""
 CALL_STATUS_REFUSED: CallStatus.ValueType  # 4
-"""The gateway itself refused: no worker, over a limit, a sealed session."""
+"""The gateway itself refused: no worker, over a limit; or cut it off, to seal its session."""
 CALL_STATUS_INTERRUPTED: CallStatus.ValueType  # 5
-"""The proxy went away while the call ran."""
+"""The proxy went away while the call ran, or the store had no room for what it sampled. It stands for a
+call that was admitted, so that none vanishes.
+"""
 Global___CallStatus: typing_extensions.TypeAlias = CallStatus
 
 class _CaptureGapKind:
@@ -77,6 +81,8 @@ class _CaptureGapKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     """The endpoint carries no tokens, or none that are captured."""
     CAPTURE_GAP_KIND_TOO_LARGE: _CaptureGapKind.ValueType  # 8
     """A request or an answer was too large to be kept whole."""
+    CAPTURE_GAP_KIND_REQUEST: _CaptureGapKind.ValueType  # 9
+    """The request's body was not kept."""
 
 class CaptureGapKind(_CaptureGapKind, metaclass=_CaptureGapKindEnumTypeWrapper): ...
 
@@ -97,6 +103,8 @@ CAPTURE_GAP_KIND_ENDPOINT: CaptureGapKind.ValueType  # 7
 """The endpoint carries no tokens, or none that are captured."""
 CAPTURE_GAP_KIND_TOO_LARGE: CaptureGapKind.ValueType  # 8
 """A request or an answer was too large to be kept whole."""
+CAPTURE_GAP_KIND_REQUEST: CaptureGapKind.ValueType  # 9
+"""The request's body was not kept."""
 Global___CaptureGapKind: typing_extensions.TypeAlias = CaptureGapKind
 
 class _TraceView:
@@ -202,6 +210,11 @@ class Trace(google.protobuf.message.Message):
     CAPTURE_GAPS_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     ATTEMPT_COUNT_FIELD_NUMBER: builtins.int
+    LATE_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    RETRY_NUMBER_FIELD_NUMBER: builtins.int
+    RETRIED_TRACE_ID_FIELD_NUMBER: builtins.int
+    REPLAY_COUNT_FIELD_NUMBER: builtins.int
     COMPACT_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """Its place in the log: greater than that of everything committed before, unique in the environment."""
@@ -237,6 +250,23 @@ class Trace(google.protobuf.message.Message):
     """The version of the policy that served the call, when known."""
     attempt_count: builtins.int
     """How many workers were tried. 1 as a rule."""
+    late: builtins.bool
+    """The call ended after its session was sealed: it is not part of what was sealed."""
+    digest: builtins.bytes
+    """32 bytes: SHA-256 over what a trainer learns from the trace. In this order, integers little-endian and
+    every string or byte string after its length in bytes as uint32:
+      "rolltrace.trace.1", trace_id, uint32 status, prompt_token_ids, uint32 number of completions, and for
+      each of these: uint32 index, token_ids, logprobs, finish_reason.
+    Every view has it; the FULL one is enough to recompute it.
+    """
+    retry_number: builtins.int
+    """What the agent's SDK said: the how manyth repeat of a call this is (x-stainless-retry-count)."""
+    retried_trace_id: builtins.str
+    """The earlier trace of the same call, whose attempt had failed; see retry_number. Empty for a first attempt."""
+    replay_count: builtins.int
+    """How many times the recorded answer was given again, to repeats that came after it. It grows after the
+    trace was committed; a subscriber sees it as it was when the event was read.
+    """
     @property
     def error(self) -> Global___CallError:
         """Set unless status is COMPLETED."""
@@ -300,10 +330,15 @@ class Trace(google.protobuf.message.Message):
         capture_gaps: collections.abc.Iterable[Global___CaptureGap] | None = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         attempt_count: builtins.int = ...,
+        late: builtins.bool = ...,
+        digest: builtins.bytes = ...,
+        retry_number: builtins.int = ...,
+        retried_trace_id: builtins.str = ...,
+        replay_count: builtins.int = ...,
         compact: Global___CompactBody | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["admit_time", b"admit_time", "compact", b"compact", "error", b"error", "latency", b"latency", "time_to_first_token", b"time_to_first_token", "usage", b"usage"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["admit_time", b"admit_time", "attempt_count", b"attempt_count", "call_index", b"call_index", "capture_gaps", b"capture_gaps", "compact", b"compact", "completions", b"completions", "endpoint", b"endpoint", "error", b"error", "http_status", b"http_status", "labels", b"labels", "latency", b"latency", "model", b"model", "parent_trace_id", b"parent_trace_id", "policy_version", b"policy_version", "prompt_token_ids", b"prompt_token_ids", "request_json", b"request_json", "response_json", b"response_json", "sequence", b"sequence", "session_id", b"session_id", "status", b"status", "streamed", b"streamed", "time_to_first_token", b"time_to_first_token", "trace_id", b"trace_id", "usage", b"usage", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["admit_time", b"admit_time", "attempt_count", b"attempt_count", "call_index", b"call_index", "capture_gaps", b"capture_gaps", "compact", b"compact", "completions", b"completions", "digest", b"digest", "endpoint", b"endpoint", "error", b"error", "http_status", b"http_status", "labels", b"labels", "late", b"late", "latency", b"latency", "model", b"model", "parent_trace_id", b"parent_trace_id", "policy_version", b"policy_version", "prompt_token_ids", b"prompt_token_ids", "replay_count", b"replay_count", "request_json", b"request_json", "response_json", b"response_json", "retried_trace_id", b"retried_trace_id", "retry_number", b"retry_number", "sequence", b"sequence", "session_id", b"session_id", "status", b"status", "streamed", b"streamed", "time_to_first_token", b"time_to_first_token", "trace_id", b"trace_id", "usage", b"usage", "worker_id", b"worker_id"]) -> None: ...
 
 Global___Trace: typing_extensions.TypeAlias = Trace
 

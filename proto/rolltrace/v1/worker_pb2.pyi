@@ -86,6 +86,7 @@ class Worker(google.protobuf.message.Message):
     HEALTH_MESSAGE_FIELD_NUMBER: builtins.int
     HEALTH_CHANGE_TIME_FIELD_NUMBER: builtins.int
     REGISTER_TIME_FIELD_NUMBER: builtins.int
+    CA_PEM_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     """The name of the worker, unique in the environment; 1 to 128 of [A-Za-z0-9._:-]. Made from the URL's
     host and port when empty at registration.
@@ -110,6 +111,8 @@ class Worker(google.protobuf.message.Message):
     """
     health_message: builtins.str
     """Why it is not healthy, in words. Output only."""
+    ca_pem: builtins.str
+    """PEM certificates that an "https" worker's own must descend from, instead of the system's."""
     @property
     def model_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The models that it serves, as agents name them. Empty: every model."""
@@ -137,8 +140,9 @@ class Worker(google.protobuf.message.Message):
         health_message: builtins.str = ...,
         health_change_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         register_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        ca_pem: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["health_change_time", b"health_change_time", "register_time", b"register_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["api_key", b"api_key", "api_path", b"api_path", "engine", b"engine", "health", b"health", "health_change_time", b"health_change_time", "health_message", b"health_message", "model_names", b"model_names", "register_time", b"register_time", "state", b"state", "url", b"url", "weight", b"weight", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["api_key", b"api_key", "api_path", b"api_path", "ca_pem", b"ca_pem", "engine", b"engine", "health", b"health", "health_change_time", b"health_change_time", "health_message", b"health_message", "model_names", b"model_names", "register_time", b"register_time", "state", b"state", "url", b"url", "weight", b"weight", "worker_id", b"worker_id"]) -> None: ...
 
 Global___Worker: typing_extensions.TypeAlias = Worker

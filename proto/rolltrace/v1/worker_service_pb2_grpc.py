@@ -53,7 +53,7 @@ class WorkerServiceServicer(object):
 
     def UpdateWorker(self, request, context):
         """Changes the fields that update_mask names: weight, state (ACTIVE or CORDONED), model_names,
-        api_key, api_path, engine. NOT_FOUND when there is no such worker.
+        api_key, api_path, engine, ca_pem. NOT_FOUND when there is no such worker.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -141,7 +141,7 @@ class WorkerServiceStub(typing.Generic[_WorkerServiceRegisterWorkerType, _Worker
 
     UpdateWorker: _WorkerServiceUpdateWorkerType
     """Changes the fields that update_mask names: weight, state (ACTIVE or CORDONED), model_names,
-    api_key, api_path, engine. NOT_FOUND when there is no such worker.
+    api_key, api_path, engine, ca_pem. NOT_FOUND when there is no such worker.
     """
 
     DeregisterWorker: _WorkerServiceDeregisterWorkerType
@@ -193,7 +193,7 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[rolltrace.v1.worker_service_pb2.UpdateWorkerResponse, collections.abc.Awaitable[rolltrace.v1.worker_service_pb2.UpdateWorkerResponse]]:
         """Changes the fields that update_mask names: weight, state (ACTIVE or CORDONED), model_names,
-        api_key, api_path, engine. NOT_FOUND when there is no such worker.
+        api_key, api_path, engine, ca_pem. NOT_FOUND when there is no such worker.
         """
 
     @abc.abstractmethod
