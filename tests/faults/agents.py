@@ -1,45 +1,88 @@
-"""Agents in a hurry: many calls at once, and a note of every one whose end was seen."""
+"""Agents, and what each of them heard of its calls."""
+
+from __future__ import annotations
 
 import asyncio
-import contextlib
+import json
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
 
+DONE = b"data: [DONE]\n\n"
 
-@dataclass
+
+@dataclass(slots=True)
+class Heard:
+    """One call, as its agent saw it. `ended`: the end of the answer came; `when`, on the monotonic clock."""
+
+    session_id: str
+    trace_id: str = ""
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: bytes = b""
+    ended: bool = False
+    when: float = 0.0
+    broken: str = ""
+
+    def error_code(self) -> str:
+        """Of the gateway's own error object."""
+        return str(json.loads(self.body)["error"]["code"])
+
+    def completed(self) -> bool:
+        return self.ended and self.status == 200
+
+
 class Agents:
-    """Calls through a proxy. `seen` has the trace id of each call whose end reached the agent."""
+    """Calls through a proxy, and what was heard of each."""
 
-    url: str
-    sessions: int = 20
-    max_tokens: int = 3
-    seen: list[str] = field(default_factory=list[str])
-    number: int = 0
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.heard: list[Heard] = []
 
-    async def make_calls(self, count: int, *, concurrency: int = 32) -> None:
-        """Makes `count` calls; one that breaks off is given up, not repeated."""
-        end = self.number + count
+    def ended(self) -> int:
+        """How many calls were answered to their end."""
+        return sum(heard.completed() for heard in self.heard)
+
+    async def call(
+        self, session_id: str = "s", *, endpoint: str = "chat/completions", **fields: object
+    ) -> Heard:
+        """One call on a connection of its own; what goes wrong is in what is returned."""
         async with aiohttp.ClientSession() as http:
-            await asyncio.gather(*(self._call_until(http, end) for _ in range(concurrency)))
+            return await self._call(http, Heard(session_id), endpoint, chat(**fields))
 
-    async def _call_until(self, http: aiohttp.ClientSession, end: int) -> None:
-        while self.number < end:
-            number, self.number = self.number, self.number + 1
-            with contextlib.suppress(aiohttp.ClientError, ConnectionError):
-                await self._call(http, number)
+    async def make_calls(self, count: int, *, concurrency: int = 16, sessions: int = 20) -> None:
+        """Makes `count` short calls, half of them streamed; one that breaks off is given up, not repeated."""
+        numbers = iter(range(len(self.heard), len(self.heard) + count))
+        async with aiohttp.ClientSession() as http:
+            await asyncio.gather(*(self._call_all(http, numbers, sessions) for _ in range(concurrency)))
 
-    async def _call(self, http: aiohttp.ClientSession, number: int) -> None:
-        streamed = number % 2 == 0
-        body = {
-            "model": "demo",
-            "messages": [{"role": "user", "content": f"task {number}"}],
-            "max_tokens": self.max_tokens,
-            "seed": number,
-            "stream": streamed,
-        }
-        url = f"{self.url}/sessions/s-{number % self.sessions}/v1/chat/completions"
-        async with http.post(url, json=body) as answer:
-            whole = await answer.read()
-        if answer.status == 200 and (not streamed or whole.endswith(b"data: [DONE]\n\n")):
-            self.seen.append(answer.headers["x-rolltrace-trace-id"])
+    async def _call_all(self, http: aiohttp.ClientSession, numbers: object, sessions: int) -> None:
+        for number in numbers:  # type: ignore[attr-defined]
+            fields = {"max_tokens": 2 + number % 12, "seed": number, "stream": number % 2 == 0}
+            heard = Heard(f"s-{number % sessions}")
+            await self._call(http, heard, "chat/completions", chat(f"task {number}", **fields))
+            if heard.broken:
+                await asyncio.sleep(0.1)
+
+    async def _call(
+        self, http: aiohttp.ClientSession, heard: Heard, endpoint: str, body: dict[str, object]
+    ) -> Heard:
+        self.heard.append(heard)
+        url = f"{self.url}/sessions/{heard.session_id}/v1/{endpoint}"
+        try:
+            async with http.post(url, json=body) as answer:
+                heard.status, heard.headers = answer.status, answer.headers.copy()
+                heard.trace_id = answer.headers.get("x-rolltrace-trace-id", "")
+                async for data in answer.content.iter_any():
+                    heard.body += data
+        except (aiohttp.ClientError, ConnectionError) as error:
+            heard.broken = repr(error)
+            return heard
+        heard.ended, heard.when = True, time.monotonic()
+        return heard
+
+
+def chat(text: str = "hi", **fields: object) -> dict[str, object]:
+    return {"model": "demo", "messages": [{"role": "user", "content": text}], **fields}

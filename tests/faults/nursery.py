@@ -17,7 +17,13 @@ from dataclasses import dataclass, field
 
 from tests.faults import clock
 
-MODULES = ("rolltrace_proxy", "rolltrace_control", "rolltrace_demo")
+MAINS = {
+    "rolltrace_proxy": "rolltrace_proxy.__main__",
+    "rolltrace_control": "rolltrace_control.__main__",
+    "rolltrace_client": "rolltrace_client.__main__",
+    "rolltrace_demo": "rolltrace_demo.__main__",
+    "tests.faults.subscriber": "tests.faults.subscriber",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Order:
 
 
 def main() -> None:
-    mains = {module: importlib.import_module(f"{module}.__main__").main for module in MODULES}
+    mains = {module: importlib.import_module(name).main for module, name in MAINS.items()}
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: the kernel does
     while line := sys.stdin.readline():
         order = Order(**json.loads(line))

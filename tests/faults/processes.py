@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+import urllib.request
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -48,8 +49,10 @@ def _spawn(order: Order) -> int:
 class Child:
     """One process, started anew by each `start`. Its output goes to `log`."""
 
-    def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
-        self.order = Order(module, list(arguments), str(log))
+    def __init__(
+        self, module: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.order = Order(module, list(arguments), str(log), dict(environment or {}))
         self.log = log
         self.pid = 0
         self._fd = -1
@@ -97,15 +100,17 @@ class Child:
 class Pair:
     """The processes of one environment. Ports stay the same over restarts."""
 
-    def __init__(self, folder: Path, worker_url: str = "", *more: str) -> None:
+    def __init__(self, folder: Path, worker_url: str = "", **settings: object) -> None:
         self.port, self.control_port = free_port(), free_port()
         self.url, self.target = f"http://127.0.0.1:{self.port}", f"127.0.0.1:{self.control_port}"
         self.db_path = folder / "data"
-        settings = ["--port", str(self.port), "--control-port", str(self.control_port)]
-        settings += ["--db-path", str(self.db_path), *more]
+        told = {"max_db_size": 1 << 30, "port": self.port, "control_port": self.control_port}
+        told |= {"db_path": self.db_path, "log_level": "warning", **settings}
+        self.max_db_size = int(str(told["max_db_size"]))
+        self.environment = {f"ROLLTRACE_{name.upper()}": str(value) for name, value in told.items()}
         worker = ["--worker", worker_url] if worker_url else []
-        self.control = Child("rolltrace_control", [*settings, *worker], folder / "control.log")
-        self.proxy = Child("rolltrace_proxy", settings, folder / "proxy.log")
+        self.control = Child("rolltrace_control", worker, folder / "control.log", self.environment)
+        self.proxy = Child("rolltrace_proxy", worker, folder / "proxy.log", self.environment)
 
     def start_control(self) -> None:
         self.control.start()
@@ -118,6 +123,11 @@ class Pair:
     def proxy_answers(self) -> bool:
         return answers(f"{self.url}/health")
 
+    def idle(self) -> bool:
+        """Whether the proxy runs no call."""
+        with urllib.request.urlopen(f"{self.url}/health", timeout=PATIENCE) as answer:
+            return b'"calls_in_flight": 0' in answer.read()
+
     def _control_answers(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self.control_port), PATIENCE).close()
@@ -126,10 +136,52 @@ class Pair:
         return True
 
 
+class Supervised(Pair):
+    """The same, kept running by `rolltrace up`; its children start as they do for a user."""
+
+    def __init__(self, folder: Path, worker_url: str = "", **settings: object) -> None:
+        super().__init__(folder, worker_url, **settings)
+        self.up = Child("rolltrace_client", ["up", *self.control.order.arguments], folder / "up.log", self.environment)
+
+    def start(self) -> None:
+        """Tries again, as who supervises supervisors does, while the old children still hold the ports."""
+        deadline = time.monotonic() + PATIENCE
+        self.up.start()
+        while not self.answers():
+            assert time.monotonic() < deadline, self.up.log.read_text()[-2000:]
+            if self.up.dead():
+                self.up.wait()
+                self.up.start()
+            time.sleep(0.02)
+
+    def answers(self) -> bool:
+        """Whether both services do."""
+        return self.proxy_answers() and self._control_answers()
+
+    def child(self, module: str) -> int:
+        """The pid of the child that runs `module`; 0 while there is none."""
+        children = Path(f"/proc/{self.up.pid}/task/{self.up.pid}/children").read_text().split()
+        for pid in children:
+            with contextlib.suppress(OSError):
+                if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    return int(pid)
+        return 0
+
+    def kill_child(self, module: str) -> float:
+        """Kills it; returns the seconds until its successor answered."""
+        killed, before = time.monotonic(), self.child(module)
+        os.kill(before, signal.SIGKILL)
+        deadline = killed + PATIENCE
+        while self.child(module) in (0, before) or not self.answers():
+            assert time.monotonic() < deadline, self.up.log.read_text()[-2000:]
+            time.sleep(0.01)
+        return time.monotonic() - killed
+
+
 @contextlib.contextmanager
-def running_pair(folder: Path, worker_url: str = "", *more: str) -> Generator[Pair]:
+def running_pair(folder: Path, worker_url: str = "", **settings: object) -> Generator[Pair]:
     """A pair with both processes up; whatever still runs at the end is stopped."""
-    pair = Pair(folder, worker_url, *more)
+    pair = Pair(folder, worker_url, **settings)
     try:
         pair.start_control()
         pair.start_proxy()
