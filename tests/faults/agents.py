@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -45,12 +45,11 @@ class Agents:
         """How many calls were answered to their end."""
         return sum(heard.completed() for heard in self.heard)
 
-    async def call(
-        self, session_id: str = "s", *, endpoint: str = "chat/completions", **fields: object
-    ) -> Heard:
+    async def call(self, session_id: str = "s", **fields: object) -> Heard:
         """One call on a connection of its own; what goes wrong is in what is returned."""
-        async with aiohttp.ClientSession() as http:
-            return await self._call(http, Heard(session_id), endpoint, chat(**fields))
+        heard = Heard(session_id)
+        self.heard.append(heard)
+        return await ask(f"{self.url}/sessions/{session_id}/v1", heard, chat(**fields))
 
     async def make_calls(self, count: int, *, concurrency: int = 16, sessions: int = 20) -> None:
         """Makes `count` short calls, half of them streamed; one that breaks off is given up, not repeated."""
@@ -58,31 +57,42 @@ class Agents:
         async with aiohttp.ClientSession() as http:
             await asyncio.gather(*(self._call_all(http, numbers, sessions) for _ in range(concurrency)))
 
-    async def _call_all(self, http: aiohttp.ClientSession, numbers: object, sessions: int) -> None:
-        for number in numbers:  # type: ignore[attr-defined]
-            fields = {"max_tokens": 2 + number % 12, "seed": number, "stream": number % 2 == 0}
+    async def _call_all(self, http: aiohttp.ClientSession, numbers: Iterator[int], sessions: int) -> None:
+        for number in numbers:
             heard = Heard(f"s-{number % sessions}")
-            await self._call(http, heard, "chat/completions", chat(f"task {number}", **fields))
+            self.heard.append(heard)
+            fields = {"max_tokens": 2 + number % 12, "seed": number, "stream": number % 2 == 0}
+            await _ask(http, f"{self.url}/sessions/{heard.session_id}/v1", heard, chat(**fields))
             if heard.broken:
                 await asyncio.sleep(0.1)
 
-    async def _call(
-        self, http: aiohttp.ClientSession, heard: Heard, endpoint: str, body: dict[str, object]
-    ) -> Heard:
-        self.heard.append(heard)
-        url = f"{self.url}/sessions/{heard.session_id}/v1/{endpoint}"
-        try:
-            async with http.post(url, json=body) as answer:
-                heard.status, heard.headers = answer.status, answer.headers.copy()
-                heard.trace_id = answer.headers.get("x-rolltrace-trace-id", "")
-                async for data in answer.content.iter_any():
-                    heard.body += data
-        except (aiohttp.ClientError, ConnectionError) as error:
-            heard.broken = repr(error)
-            return heard
-        heard.ended, heard.when = True, time.monotonic()
+    async def worker_usable(self, worker_id: str) -> bool:
+        """Whether the proxy takes the worker for alive."""
+        async with aiohttp.ClientSession() as http, http.get(f"{self.url}/health/workers") as answer:
+            listed = (await answer.json())["workers"]
+        return any(row["worker_id"] == worker_id and row["usable"] for row in listed)
+
+
+async def ask(base_url: str, heard: Heard, body: dict[str, object], patience: float = 60) -> Heard:
+    """One call on a connection of its own, to a gateway or to a worker."""
+    timeout = aiohttp.ClientTimeout(total=patience)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        return await _ask(http, base_url, heard, body)
+
+
+async def _ask(http: aiohttp.ClientSession, base_url: str, heard: Heard, body: dict[str, object]) -> Heard:
+    try:
+        async with http.post(f"{base_url}/chat/completions", json=body) as answer:
+            heard.status, heard.headers = answer.status, answer.headers.copy()
+            heard.trace_id = answer.headers.get("x-rolltrace-trace-id", "")
+            async for data in answer.content.iter_any():
+                heard.body += data
+    except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+        heard.broken = repr(error)
         return heard
+    heard.ended, heard.when = True, time.monotonic()
+    return heard
 
 
-def chat(text: str = "hi", **fields: object) -> dict[str, object]:
-    return {"model": "demo", "messages": [{"role": "user", "content": text}], **fields}
+def chat(**fields: object) -> dict[str, object]:
+    return {"model": "demo", "messages": [{"role": "user", "content": "hi"}], **fields}

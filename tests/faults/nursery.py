@@ -1,8 +1,8 @@
 """Starts services in a few milliseconds: it has imported them already, and forks.
 
-Usage: python -m tests.faults.nursery. Each line on stdin is an Order as a JSON object; the answer is the pid of a
-process that does what `python -m MODULE ARGUMENT...` does. It is a process like any other: its own memory, its
-own sockets, and nothing that outlives a kill -9. When stdin ends, all that still run are killed.
+Usage: python -m tests.faults.nursery. Each line on stdin is an Order as a JSON object; the answer is the pid
+of a process that does what `python -m MODULE ARGUMENT...` does. It is a process like any other: with its own
+memory and sockets, and nothing that outlives a kill -9. When stdin ends, all that still run are killed.
 """
 
 from __future__ import annotations

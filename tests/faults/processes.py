@@ -104,7 +104,11 @@ class Pair:
         self.port, self.control_port = free_port(), free_port()
         self.url, self.target = f"http://127.0.0.1:{self.port}", f"127.0.0.1:{self.control_port}"
         self.db_path = folder / "data"
-        told = {"max_db_size": 1 << 30, "port": self.port, "control_port": self.control_port}
+        told: dict[str, object] = {
+            "max_db_size": 1 << 30,
+            "port": self.port,
+            "control_port": self.control_port,
+        }
         told |= {"db_path": self.db_path, "log_level": "warning", **settings}
         self.max_db_size = int(str(told["max_db_size"]))
         self.environment = {f"ROLLTRACE_{name.upper()}": str(value) for name, value in told.items()}
@@ -141,7 +145,9 @@ class Supervised(Pair):
 
     def __init__(self, folder: Path, worker_url: str = "", **settings: object) -> None:
         super().__init__(folder, worker_url, **settings)
-        self.up = Child("rolltrace_client", ["up", *self.control.order.arguments], folder / "up.log", self.environment)
+        self.up = Child(
+            "rolltrace_client", ["up", *self.control.order.arguments], folder / "up.log", self.environment
+        )
 
     def start(self) -> None:
         """Tries again, as who supervises supervisors does, while the old children still hold the ports."""

@@ -55,6 +55,7 @@ class Site:
         self.tally = tally
         self.trainer = trainer
         self.agents = Agents(pair.url)
+        self.live = LIVE
         self._known = known
 
     async def truth(self) -> Truth:
@@ -67,6 +68,11 @@ class Site:
         while not condition():
             assert time.monotonic() < deadline, f"waited too long for {what}"
             await asyncio.sleep(0.01)
+
+    async def reaches(self, count: Callable[[], int], more: int, what: str) -> None:
+        """Waits until there are so many more."""
+        enough = count() + more
+        await self.until(lambda: count() >= enough, what)
 
     async def trace(self, session_id: str) -> Trace:
         """The session's only trace, as soon as it is there."""
@@ -101,7 +107,7 @@ class Site:
             if heard.ended and heard.trace_id in seen
         ]
         if delays:
-            promises.check_live(delays, LIVE)
+            promises.check_live(delays, self.live)
 
     def _check_sessions(self, truth: Truth) -> None:
         """Each session is complete or says what is missing, and there is none that no agent named."""

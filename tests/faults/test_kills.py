@@ -1,4 +1,4 @@
-"""Processes are killed at random moments under load: what an agent saw is recorded, and subscribers resume."""
+"""Processes killed at random moments under load: what an agent saw is recorded, and subscribers resume."""
 
 from __future__ import annotations
 
@@ -51,8 +51,7 @@ async def under_load(agents: Agents) -> AsyncGenerator[None]:
 
 async def a_moment(site: Site, chance: random.Random) -> None:
     """A random moment of the load, after some calls have come to their end."""
-    ended = site.agents.ended() + 10
-    await site.until(lambda: site.agents.ended() >= ended, "the load")
+    await site.reaches(site.agents.ended, 10, "the load")
     await asyncio.sleep(chance.uniform(0, 0.1))
 
 
@@ -97,7 +96,9 @@ async def test_rolltrace_up_is_killed_and_its_children(
                 tally.kills += 3
     finally:
         pair.up.stop()
-    note(f"restarts under rolltrace up: median {statistics.median(restarts):.2f}, worst {max(restarts):.2f} s")
+    note(
+        f"restarts under rolltrace up: median {statistics.median(restarts):.2f}, worst {max(restarts):.2f} s"
+    )
     assert min(restarts) < 2
 
 
@@ -115,8 +116,7 @@ async def test_a_trainer_that_is_killed_sees_every_trace_once_and_in_order(
         async with watched(pair, tally) as site:
             async with under_load(site.agents):
                 while tally.kills < kills // 4:
-                    noted = len(read_notebook(notebook)) + 10
-                    await site.until(lambda noted=noted: len(read_notebook(notebook)) >= noted, "notes")
+                    await site.reaches(lambda: len(read_notebook(notebook)), 10, "notes")
                     await asyncio.sleep(chance.uniform(0, 0.1))
                     trainer.kill()
                     trainer.start()

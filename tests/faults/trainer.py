@@ -1,4 +1,4 @@
-"""A trainer that subscribes, leaves now and then, comes back when its stream breaks, and notes what it sees."""
+"""A trainer that subscribes, leaves now and then, comes back when its stream breaks, and notes what came."""
 
 from __future__ import annotations
 
