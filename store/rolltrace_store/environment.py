@@ -136,7 +136,7 @@ def _identify(txn: lmdb.Transaction[bytes], databases: Mapping[str, Database]) -
     keys = MutableRows(txn, databases[meta.SECRETS.name], meta.SECRETS)
     epoch, secret = texts.get(meta.EPOCH), keys.get(meta.SECRET)
     if epoch is None or secret is None:
-        epoch, secret = secrets.token_hex(16), secrets.token_bytes(32)
+        epoch, secret = secrets.token_hex(16), secrets.token_bytes(meta.SECRET_SIZE)
         texts.put(meta.EPOCH, epoch)
         keys.put(meta.SECRET, secret)
         MutableRows(txn, databases[meta.NUMBERS.name], meta.NUMBERS).put(meta.FORMAT, FORMAT_VERSION)
