@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeAlias, TypeVar, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as Packed
@@ -22,6 +22,8 @@ from rolltrace_store.errors import (
     CorruptError,
     InvalidArgumentError,
     NotFoundError,
+    SealedError,
+    SessionDeletedError,
     StoreBusyError,
     StoreClosedError,
     StoreError,
@@ -36,6 +38,17 @@ E = TypeVar("E", bound=StoreError)
 
 class DrainingError(StoreError):
     """The service goes away; another instance, or the next one, goes on."""
+
+
+class StillSealingError(StoreError):
+    """The caller's time was over before the session was sealed."""
+
+    def __init__(self, session_id: str, calls: int) -> None:
+        super().__init__(
+            f"session {session_id!r} is SEALING still, {calls} of its calls run: it will be sealed when they "
+            "have ended or its time is over; ask again to wait for it"
+        )
+        self.session_id = session_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +70,9 @@ class Failure:
         return ((DETAILS_KEY, status.SerializeToString()),)
 
 
+_OfSession: TypeAlias = SessionDeletedError | SealedError | StillSealingError
+
+
 def _invalid(error: InvalidArgumentError) -> Failure:
     violation = rpc.BadRequest.FieldViolation(field=error.field, description=str(error))
     return Failure(
@@ -76,6 +92,16 @@ def _not_found(error: NotFoundError) -> Failure:
 
 def _exists(error: AlreadyExistsError) -> Failure:
     return Failure(grpc.StatusCode.ALREADY_EXISTS, str(error), [_resource(error.kind, error.name, error)])
+
+
+def _session_state(code: grpc.StatusCode, reason: str) -> Callable[[_OfSession], Failure]:
+    """A reason for programs, and the session that it is about."""
+
+    def failure(error: _OfSession) -> Failure:
+        info = rpc.ErrorInfo(reason=reason, domain=DOMAIN, metadata={"session_id": error.session_id})
+        return Failure(code, str(error), [info, _resource("session", error.session_id, error)])
+
+    return failure
 
 
 def _retry(code: grpc.StatusCode, seconds: float) -> Callable[[StoreError], Failure]:
@@ -116,6 +142,9 @@ TABLE = (
     _row(InvalidArgumentError, _invalid),
     _row(NotFoundError, _not_found),
     _row(AlreadyExistsError, _exists),
+    _row(SessionDeletedError, _session_state(grpc.StatusCode.NOT_FOUND, "SESSION_DELETED")),
+    _row(SealedError, _session_state(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_SEALED")),
+    _row(StillSealingError, _session_state(grpc.StatusCode.DEADLINE_EXCEEDED, "SESSION_SEALING")),
     _row(CursorError, _cursor),
     _row(CorruptError, _corrupt),
     _row(StoreFullError, _retry(grpc.StatusCode.RESOURCE_EXHAUSTED, 5.0)),
