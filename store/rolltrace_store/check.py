@@ -7,12 +7,13 @@ Memory does not grow with the number of rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 
+from rolltrace.digest import trace_digest
 from rolltrace.v1 import event_pb2 as event
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store import schema
@@ -21,9 +22,9 @@ from rolltrace_store.errors import CorruptError
 from rolltrace_store.expansion import Expander
 from rolltrace_store.promises import broken_promises
 from rolltrace_store.schema import meta
+from rolltrace_store.schema.age import Age
 from rolltrace_store.schema.codec import UNREADABLE, Table
 from rolltrace_store.schema.counters import Counters
-from rolltrace_store.schema.request import Age
 from rolltrace_store.schema.session_trace import CallKey, CallRow
 
 K = TypeVar("K")
@@ -176,6 +177,8 @@ def check_calls(tables: Tables, tick: Tick) -> None:
     for session_id, calls in groupby(rows, key=lambda row: row[0].session_id):
         counters = _check_session_calls(tables, expander, calls, tick)
         stored = tables.get(schema.COUNTERS, session_id)
+        if stored is not None:
+            counters = replace(counters, sealed=stored.sealed, left_calls=stored.left_calls)
         if stored != counters:
             fault = f"has counters {stored}, but its traces add up to {counters}"
             tables.fault(schema.COUNTERS, f"session {session_id}", fault)
@@ -199,13 +202,13 @@ def _check_session_calls(
         if trace is None or (trace.trace_id, trace.session_id) != (row.trace_id, key.session_id):
             tables.fault(schema.SESSION_TRACES, name, f"leads to event {row.sequence}, which is not it")
         else:
-            counters = counted(counters, trace)
-            _check_whole(tables, expander, trace)
+            full = _check_whole(tables, expander, trace)
+            counters = counted(replace(counters, sealed=trace.late), full or trace, trace.digest)
     return counters
 
 
-def _check_whole(tables: Tables, expander: Expander, trace: Trace) -> None:
-    """The trace expands, and what it expands to keeps the contract's promises."""
+def _check_whole(tables: Tables, expander: Expander, trace: Trace) -> Trace | None:
+    """The trace expands, and what it expands to keeps the contract's promises. Returns it expanded."""
 
     def stored(trace_id: str) -> bytes | None:
         sequence = tables.get(schema.TRACE_IDS, trace_id)
@@ -217,9 +220,12 @@ def _check_whole(tables: Tables, expander: Expander, trace: Trace) -> None:
         full = expander.expand(trace, stored)
     except (CorruptError, *UNREADABLE) as error:
         tables.fault(schema.LOG, name, f"does not expand: {error}")
-        return
+        return None
+    if trace.digest != trace_digest(full):
+        tables.fault(schema.LOG, name, "has another digest than its tokens")
     for broken in broken_promises(full):
         tables.fault(schema.LOG, name, broken)
+    return full
 
 
 def check_sessions(tables: Tables) -> None:

@@ -1,4 +1,4 @@
-"""Opens the LMDB environment: its files, its tables, its format and its epoch.
+"""Opens the LMDB environment: its files, its tables, its format, its epoch and its secret.
 
 Rules:
 
@@ -15,7 +15,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import lmdb
@@ -40,6 +40,7 @@ class Environment:
     databases: Mapping[str, Database]
     path: Path
     epoch: str
+    secret: bytes = field(repr=False)
     max_size: int
 
     @property
@@ -71,8 +72,8 @@ def open_environment(path: Path, durability: Durability, max_size: int) -> Envir
         with environment.begin(write=True) as txn:
             _refuse_foreign(environment, txn, path)
             databases = {table.name: environment.open_db(table.name.encode(), txn) for table in TABLES}
-            epoch = _identify(txn, databases)
-        return Environment(environment, databases, path, epoch, max_size)
+            epoch, secret = _identify(txn, databases)
+        return Environment(environment, databases, path, epoch, secret, max_size)
     except lmdb.Error as error:
         environment.close()
         raise StoreError(f"{path} cannot be made ready: {error}") from error
@@ -129,12 +130,14 @@ def _refuse_foreign(environment: lmdb.Environment, txn: lmdb.Transaction[bytes],
         )
 
 
-def _identify(txn: lmdb.Transaction[bytes], databases: Mapping[str, Database]) -> str:
-    """The epoch; made with the format's number in a new environment."""
+def _identify(txn: lmdb.Transaction[bytes], databases: Mapping[str, Database]) -> tuple[str, bytes]:
+    """The epoch and the secret; made with the format's number in a new environment."""
     texts = MutableRows(txn, databases[meta.TEXTS.name], meta.TEXTS)
-    epoch = texts.get(meta.EPOCH)
-    if epoch is None:
-        epoch = secrets.token_hex(16)
+    keys = MutableRows(txn, databases[meta.SECRETS.name], meta.SECRETS)
+    epoch, secret = texts.get(meta.EPOCH), keys.get(meta.SECRET)
+    if epoch is None or secret is None:
+        epoch, secret = secrets.token_hex(16), secrets.token_bytes(32)
         texts.put(meta.EPOCH, epoch)
+        keys.put(meta.SECRET, secret)
         MutableRows(txn, databases[meta.NUMBERS.name], meta.NUMBERS).put(meta.FORMAT, FORMAT_VERSION)
-    return epoch
+    return epoch, secret

@@ -15,18 +15,21 @@ from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store.batch import Admission, Append, Committer, Work
 from rolltrace_store.doorbell import Bell, Folder, Ringer
 from rolltrace_store.environment import Environment, open_environment
-from rolltrace_store.errors import StoreBusyError, StoreClosedError, StoreError
+from rolltrace_store.errors import NotFoundError, StoreClosedError, StoreError
 from rolltrace_store.expansion import Expander
 from rolltrace_store.interface import Commit, Durability, ProxyReport, ReadView, WriteView
+from rolltrace_store.interruption import interrupted
 from rolltrace_store.names import check_session_id, check_trace_id
 from rolltrace_store.presence import Presence, live_proxies
-from rolltrace_store.read_view import LmdbReadView
+from rolltrace_store.read_view import LmdbReadView, running_call
+from rolltrace_store.schema.running import RunningKey, RunningRow
 from rolltrace_store.writer import Writer
 
 T = TypeVar("T")
 
 MIB = 1 << 20
 _WORK_SIZE = 1024
+_SWEPT_AT_ONCE = 256
 _POLL = 0.25
 _POLL_WITHOUT_BELL = 0.01
 
@@ -105,23 +108,46 @@ class LmdbStore:
         self._writer.submit(Work(_WORK_SIZE, future, work))
         return await future
 
-    def admit(self, session_id: str) -> None:
-        check_session_id(session_id)
-        if self._read(lambda view: view.has_session(session_id)):
-            return
-        try:
-            self._writer.submit(Admission(_WORK_SIZE, None, session_id))
-        except StoreBusyError as error:
-            log.warning(
-                "session %s: its admission is not recorded, its traces will be: %s", session_id, error
-            )
+    def admit(self, trace: Trace, check: int) -> asyncio.Future[None]:
+        check_session_id(trace.session_id)
+        check_trace_id(trace.trace_id)
+        if self._presence is None:
+            raise RuntimeError("only a store that was opened with proxy=True admits calls")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        key = RunningKey(trace.session_id, trace.trace_id)
+        row = RunningRow(self._presence.proxy_id, check, trace.SerializeToString())
+        self._writer.submit(Admission(_WORK_SIZE + len(row.body), future, key, row))
+        return future
 
     async def append_trace(self, trace: Trace) -> Commit:
         check_session_id(trace.session_id)
         check_trace_id(trace.trace_id)
+        return await self._append(trace)
+
+    async def _append(self, trace: Trace, *, orphan: bool = False) -> Commit:
         future: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Append(trace.ByteSize(), future, trace))
+        self._writer.submit(Append(trace.ByteSize(), future, trace, orphan))
         return await future
+
+    async def interrupt_orphans(self) -> int:
+        rows = self._read(lambda view: list(view.running_rows()))
+        # Only now: a proxy that is not seen after its call was is gone.
+        live = {report.proxy_id for report in live_proxies(self._environment.path)}
+        orphans = [row for row in rows if row.proxy_id not in live]
+        count = 0
+        for start in range(0, len(orphans), _SWEPT_AT_ONCE):
+            count += await self._interrupt(orphans[start : start + _SWEPT_AT_ONCE])
+        return count
+
+    async def _interrupt(self, orphans: Sequence[RunningRow]) -> int:
+        traces = [interrupted(running_call(row)) for row in orphans]
+        done = await asyncio.gather(
+            *[self._append(trace, orphan=True) for trace in traces], return_exceptions=True
+        )
+        for result in done:
+            if isinstance(result, BaseException) and not isinstance(result, NotFoundError):
+                raise result
+        return sum(isinstance(result, Commit) for result in done)
 
     async def wait(self, after: int, timeout: float) -> int:
         loop = asyncio.get_running_loop()

@@ -28,7 +28,7 @@ T = TypeVar("T")
 Batch = Sequence[Operation[Any]]
 
 BATCH_BYTES = 4 << 20
-BATCH_COUNT = 256
+BATCH_COUNT = 512
 REST = 0.0003
 """Seconds between two batches of a full queue."""
 CHORE_INTERVAL = 30.0
@@ -42,14 +42,16 @@ class Writer:
 
     def __init__(
         self,
-        commit: Callable[[Batch], None],
-        committed: Callable[[], None],
+        commit: Callable[[Batch], bool],
+        grown: Callable[[], None],
         chore: Callable[[], None],
         max_bytes: int,
     ) -> None:
-        """In the thread: `commit` gives a batch its outcome, `committed` follows, `chore` runs at times."""
+        """In the thread: `commit` gives a batch its outcome and says whether the log has grown; then
+        `grown` follows. `chore` runs at times.
+        """
         self._commit = commit
-        self._committed = committed
+        self._grown = grown
         self._chore = chore
         self._max_bytes = max_bytes
         self._queue: SimpleQueue[Operation[Any] | None] = SimpleQueue()
@@ -97,8 +99,8 @@ class Writer:
     def _decide(self, batch: Batch) -> None:
         """Commits it; whatever happens, the thread lives and the callers are answered."""
         try:
-            self._commit(batch)
-            self._committed()
+            if self._commit(batch):
+                self._grown()
         except BaseException as error:
             log.exception("a batch of %d writes was left undecided", len(batch))
             for operation in batch:
@@ -133,10 +135,7 @@ class Writer:
         for operation in batch:
             self._queued_bytes -= operation.size
             future = operation.future
-            if future is None:
-                if operation.error is not None:
-                    log.warning("an admission was not recorded: %s", operation.error)
-            elif not future.done():
+            if not future.done():
                 if operation.error is None:
                     future.set_result(operation.result)
                 else:

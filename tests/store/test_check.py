@@ -11,6 +11,7 @@ import pytest
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1 import worker_pb2
+from rolltrace.v1.session_pb2 import Session
 from rolltrace_store import Request, open_store, schema
 from rolltrace_store.__main__ import main
 from rolltrace_store.check import check, ticks
@@ -18,10 +19,10 @@ from rolltrace_store.environment import LMDB_MAJOR
 from rolltrace_store.inspection import snapshot
 from rolltrace_store.rows import Database
 from rolltrace_store.schema import meta
+from rolltrace_store.schema.age import Age
 from rolltrace_store.schema.codec import Table
 from rolltrace_store.schema.counters import Counters
 from rolltrace_store.schema.log import Entry
-from rolltrace_store.schema.request import Age
 from rolltrace_store.schema.session_trace import CallKey, CallRow
 from tests.store.processes import options
 from tests.store.sessions import Agent
@@ -114,6 +115,7 @@ def test_sound(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 async def test_sound_after_deleting(path: Path) -> None:
     store = open_store(path, options())
     await store.write(lambda view: view.delete_session("a"))
+    await store.write(lambda view: view.create_session(Session(session_id="a")))
     await store.append_trace(Agent(3, "a").turn())
     await store.close()
     assert _findings(path) == []

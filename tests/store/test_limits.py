@@ -83,7 +83,7 @@ async def test_a_map_full_of_small_records_heals(path: Path) -> None:
     before = await count(store)
     deleted = await store.write(lambda view: view.delete_session("s-3"))
     assert await count(store) == before - deleted
-    await store.append_trace(large("s-3", 2000))
+    await store.append_trace(large("s-4", 2000))
     await store.close()
 
 

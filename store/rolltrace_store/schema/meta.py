@@ -1,14 +1,20 @@
-"""meta: facts about the environment as a whole, by name. Numbers are u64 big-endian, the epoch is text."""
+"""meta: facts about the environment as a whole, by name.
 
-from rolltrace_store.schema.codec import TEXT, U64, Table
+Numbers are u64 big-endian, the epoch is text, the secret is bytes.
+"""
+
+from rolltrace_store.schema.codec import BYTES, TEXT, U64, Table
 
 NUMBERS: Table[str, int] = Table("meta", TEXT, U64)
 TEXTS: Table[str, str] = Table("meta", TEXT, TEXT)
+SECRETS: Table[str, bytes] = Table("meta", TEXT, BYTES)
 
 FORMAT = "format"
 """FORMAT_VERSION of the release that made the environment."""
 EPOCH = "epoch"
 """Names the log: 32 random hexadecimal digits, made with the environment."""
+SECRET = "secret"
+"""32 random bytes, made with the environment: the key of its sessions' keys."""
 HEAD = "head"
 """The sequence of the last event that there ever was."""
 WORKERS_REVISION = "workers_revision"
