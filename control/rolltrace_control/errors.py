@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar, cast
+from typing import TypeVar, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as Packed
@@ -70,9 +70,6 @@ class Failure:
         return ((DETAILS_KEY, status.SerializeToString()),)
 
 
-_OfSession: TypeAlias = SessionDeletedError | SealedError | StillSealingError
-
-
 def _invalid(error: InvalidArgumentError) -> Failure:
     violation = rpc.BadRequest.FieldViolation(field=error.field, description=str(error))
     return Failure(
@@ -94,12 +91,14 @@ def _exists(error: AlreadyExistsError) -> Failure:
     return Failure(grpc.StatusCode.ALREADY_EXISTS, str(error), [_resource(error.kind, error.name, error)])
 
 
-def _session_state(code: grpc.StatusCode, reason: str) -> Callable[[_OfSession], Failure]:
-    """A reason for programs, and the session that it is about."""
+def _deleted(error: SessionDeletedError) -> Failure:
+    return Failure(grpc.StatusCode.NOT_FOUND, str(error), [_resource("session", error.session_id, error)])
 
-    def failure(error: _OfSession) -> Failure:
+
+def _seal(code: grpc.StatusCode, reason: str) -> Callable[[SealedError | StillSealingError], Failure]:
+    def failure(error: SealedError | StillSealingError) -> Failure:
         info = rpc.ErrorInfo(reason=reason, domain=DOMAIN, metadata={"session_id": error.session_id})
-        return Failure(code, str(error), [info, _resource("session", error.session_id, error)])
+        return Failure(code, str(error), [info])
 
     return failure
 
@@ -142,9 +141,9 @@ TABLE = (
     _row(InvalidArgumentError, _invalid),
     _row(NotFoundError, _not_found),
     _row(AlreadyExistsError, _exists),
-    _row(SessionDeletedError, _session_state(grpc.StatusCode.NOT_FOUND, "SESSION_DELETED")),
-    _row(SealedError, _session_state(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_SEALED")),
-    _row(StillSealingError, _session_state(grpc.StatusCode.DEADLINE_EXCEEDED, "SESSION_SEALING")),
+    _row(SessionDeletedError, _deleted),
+    _row(SealedError, _seal(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_SEALED")),
+    _row(StillSealingError, _seal(grpc.StatusCode.DEADLINE_EXCEEDED, "SESSION_SEALING")),
     _row(CursorError, _cursor),
     _row(CorruptError, _corrupt),
     _row(StoreFullError, _retry(grpc.StatusCode.RESOURCE_EXHAUSTED, 5.0)),
