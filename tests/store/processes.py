@@ -74,6 +74,21 @@ async def remake(path: str, session_id: str) -> None:
     await store.close()
 
 
+async def serve(path: str, session_id: str) -> None:
+    """Runs calls until it is killed; prints each trace_id when it is admitted, and again when it has ended."""
+    store = open_store(path, options(), proxy=True)
+
+    async def one_after_the_other() -> None:
+        while True:
+            trace = samples.trace(session_id, prompt=range(50))
+            await store.admit(samples.admission(of=trace), 1)
+            print("admitted", trace.trace_id, flush=True)
+            await store.append_trace(trace)
+            print("ended", trace.trace_id, flush=True)
+
+    await asyncio.gather(*[one_after_the_other() for _ in range(WRITERS)])
+
+
 async def sweep(path: str) -> None:
     """Prints "ready", then how many orphans it has interrupted."""
     store = open_store(path, options())
@@ -93,5 +108,12 @@ async def present(path: str, session_id: str = "", calls: str = "0") -> None:
 
 if __name__ == "__main__":
     commands: dict[str, Callable[..., Coroutine[None, None, None]]]
-    commands = {"write": write, "watch": watch, "present": present, "remake": remake, "sweep": sweep}
+    commands = {
+        "write": write,
+        "watch": watch,
+        "present": present,
+        "remake": remake,
+        "serve": serve,
+        "sweep": sweep,
+    }
     asyncio.run(commands[sys.argv[1]](*sys.argv[2:]))

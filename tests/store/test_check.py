@@ -52,6 +52,10 @@ class Damage:
     def delete(self, table: Table[K, V], key: K) -> None:
         assert self._txn.delete(table.key.encode(key), db=self._open(table))
 
+    def keys(self, table: Table[K, V]) -> list[K]:
+        with self._txn.cursor(self._open(table)) as cursor:
+            return [table.key.decode(key) for key, _ in cursor]
+
     def trace(self, sequence: int) -> pb.Trace:
         return pb.Trace.FromString(self.get(schema.LOG, sequence).body)
 
@@ -82,7 +86,7 @@ async def path(tmp_path: Path) -> Path:
     return tmp_path / "db"
 
 
-def _break(path: Path, damage: Callable[[Damage], None]) -> None:
+def damage_to(path: Path, damage: Callable[[Damage], None]) -> None:
     tables, size = len(schema.TABLES), options().max_db_size
     with (
         lmdb.open(str(path), max_dbs=tables, map_size=size, lib_version=LMDB_MAJOR) as environment,
@@ -91,7 +95,7 @@ def _break(path: Path, damage: Callable[[Damage], None]) -> None:
         damage(Damage(environment, txn))
 
 
-def _findings(path: Path) -> list[str]:
+def findings_in(path: Path) -> list[str]:
     found: list[str] = []
     ticked = 0
 
@@ -107,7 +111,7 @@ def _findings(path: Path) -> list[str]:
 
 
 def test_sound(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _findings(path) == []
+    assert findings_in(path) == []
     assert main(["check", "--db-path", str(path)]) == 0
     assert capsys.readouterr().out == f"{path} is sound (2 sessions, 7 traces, 8 events)\n"
 
@@ -118,11 +122,11 @@ async def test_sound_after_deleting(path: Path) -> None:
     await store.write(lambda view: view.create_session(Session(session_id="a")))
     await store.append_trace(Agent(3, "a").turn())
     await store.close()
-    assert _findings(path) == []
+    assert findings_in(path) == []
 
 
 def test_verdict_and_status(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _break(path, lambda db: db.put(schema.COUNTERS, "b", Counters(5)))
+    damage_to(path, lambda db: db.put(schema.COUNTERS, "b", Counters(5)))
     assert main(["check", "--db-path", str(path)]) == 1
     finding, verdict = capsys.readouterr().out.splitlines()
     assert finding.startswith("counters: session b has counters Counters(calls=5")
@@ -276,8 +280,8 @@ def test_damage_is_named(path: Path, damage: Callable[[Damage], None], expected:
         ids.update({sequence: db.trace(sequence).trace_id for sequence in range(1, 8)})
         damage(db)
 
-    _break(path, damaged)
-    findings = _findings(path)
+    damage_to(path, damaged)
+    findings = findings_in(path)
     for part in expected:
         for sequence, trace_id in ids.items():
             part = part.replace(f"{{{sequence}}}", trace_id)
@@ -297,8 +301,8 @@ def test_a_flipped_byte_in_a_base_is_found_in_it_and_in_what_rests_on_it(path: P
         trace.compact.body = bytes(body)
         db.put_trace(2, trace)
 
-    _break(path, flip)
-    findings = _findings(path)
+    damage_to(path, flip)
+    findings = findings_in(path)
     for trace_id in ids:
         fault = f"trace {trace_id}, does not expand: the compact body of trace {ids[0]} cannot be read"
         assert any(fault in finding for finding in findings), findings

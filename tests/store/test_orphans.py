@@ -46,6 +46,24 @@ async def test_the_calls_of_a_killed_proxy_are_interrupted(control: Store) -> No
     assert await control.interrupt_orphans() == 0
 
 
+async def test_a_proxy_killed_at_any_moment_loses_no_call(path: Path) -> None:
+    told: list[list[str]] = []
+    for lines in (1, 8, 21, 50):
+        with started("serve", path, "s") as proxy:
+            told += [output(proxy).readline().split() for _ in range(lines)]
+            proxy.kill()
+            told += [line.split() for line in output(proxy) if line.endswith("\n")]
+    store = open_store(path, options())
+    left = len(await running(store))
+    assert await store.interrupt_orphans() == left
+    statuses = {trace.trace_id: trace.status for trace in await stored(store, "s")}
+    assert len(statuses) == (await session_of(store)).call_count
+    assert {trace_id for _, trace_id in told} <= statuses.keys()
+    assert {statuses[trace_id] for word, trace_id in told if word == "ended"} == {pb.CALL_STATUS_COMPLETED}
+    assert list(statuses.values()).count(pb.CALL_STATUS_INTERRUPTED) == left
+    await store.close()
+
+
 async def test_a_living_proxys_calls_run_on(path: Path, control: Store) -> None:
     with started("present", path, "t", "2") as proxy:
         assert output(proxy).readline() == "ready\n"
