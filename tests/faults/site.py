@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store import Durability, ReadView, Record, StoreOptions, open_store
-from rolltrace_store.check import Finding, check
+from rolltrace_store.check import check
+from rolltrace_store.check_tables import Finding
 from rolltrace_store.inspection import snapshot
 from tests import completeness, promises
 from tests.faults.agents import Agents
@@ -121,10 +122,7 @@ class Site:
         assert set(ended) <= set(held)
         for session_id in held.keys() - self._known:
             session, traces = held[session_id]
-            completeness.check_placed(session, traces)
-            completeness.check_recorded(traces, ended[session_id])
-            completeness.check_once(traces, sent[session_id])
-            completeness.check_whole(traces)
+            completeness.check(session, traces, ended=ended[session_id], sent=sent[session_id])
 
 
 async def read(pair: Pair) -> Truth:
