@@ -30,6 +30,10 @@ class Heard:
         """Of the gateway's own error object."""
         return str(json.loads(self.body)["error"]["code"])
 
+    def recorded(self) -> bool:
+        """Unless the gateway said itself that the call is not: the session is closed, or the store fails."""
+        return self.status not in (409, 410) and b'"code": "store_' not in self.body
+
     def completed(self) -> bool:
         return self.ended and self.status == 200
 

@@ -103,7 +103,7 @@ class Pair:
     def __init__(self, folder: Path, worker_url: str = "", **settings: object) -> None:
         self.port, self.control_port = free_port(), free_port()
         self.url, self.target = f"http://127.0.0.1:{self.port}", f"127.0.0.1:{self.control_port}"
-        self.db_path = folder / "data"
+        self.db_path = Path(str(settings.pop("db_path", folder / "data")))
         told: dict[str, object] = {
             "max_db_size": 1 << 30,
             "port": self.port,

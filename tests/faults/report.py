@@ -76,8 +76,15 @@ class Tally:
 class Row:
     """A fault's tests, taken together."""
 
-    tally: Tally = field(default_factory=Tally)
     outcomes: dict[str, str] = field(default_factory=dict[str, str])
+    tallies: dict[str, Tally] = field(default_factory=dict[str, Tally])
+
+    @property
+    def tally(self) -> Tally:
+        total = Tally()
+        for tally in self.tallies.values():
+            total.add(tally)
+        return total
 
     def result(self) -> str:
         """The worst of its tests."""
@@ -93,8 +100,9 @@ class Report:
         self.notes: list[str] = []
 
     def note(self, row: str, test: str, outcome: str, tally: Tally) -> None:
+        """Of one test; said again when more is known."""
         self.rows[row].outcomes[test] = outcome
-        self.rows[row].tally.add(tally)
+        self.rows[row].tallies[test] = tally
 
     def lines(self) -> list[str]:
         """The table, a line each."""

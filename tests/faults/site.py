@@ -14,12 +14,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from rolltrace.v1.session_pb2 import Session
+from rolltrace.v1.session_service_pb2 import SealSessionRequest
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store import Durability, ReadView, Record, StoreOptions, open_store
 from rolltrace_store.check import check
 from rolltrace_store.check_tables import Finding
 from rolltrace_store.inspection import snapshot
 from tests import completeness, promises
+from tests.control.conftest import connected
 from tests.faults.agents import Agents
 from tests.faults.processes import PATIENCE, Pair
 from tests.faults.report import Tally
@@ -36,6 +38,7 @@ class Truth:
     """What an environment holds: its log, and its sessions with their FULL traces."""
 
     head: int
+    running: int
     log: Sequence[Record]
     sessions: Sequence[tuple[Session, Sequence[Trace]]]
 
@@ -45,7 +48,10 @@ def look(view: ReadView) -> Truth:
     sessions = list(view.sessions())
     traces = ([Trace.FromString(body) for body in view.traces(s.session_id)] for s in sessions)
     whole = [[view.expand(trace) for trace in listed] for listed in traces]
-    return Truth(view.log_state().head, list(view.events(0)), list(zip(sessions, whole, strict=True)))
+    running = sum(1 for _ in view.running())
+    return Truth(
+        view.log_state().head, running, list(view.events(0)), list(zip(sessions, whole, strict=True))
+    )
 
 
 class Site:
@@ -57,6 +63,7 @@ class Site:
         self.trainer = trainer
         self.agents = Agents(pair.url)
         self.live = LIVE
+        self.deleted = set[str]()
         self._known = known
 
     async def truth(self) -> Truth:
@@ -87,7 +94,9 @@ class Site:
     async def check(self) -> None:
         """All promises; both services must run. Waits until every call has ended."""
         await self.until(self.pair.idle, "calls to end")
-        head = (await self.truth()).head
+        while (truth := await self.truth()).running:
+            await asyncio.sleep(0.05)  # control finds out whose proxy is gone
+        head = await self._seal(truth)
         await self.until(lambda: self.trainer.cursor >= head, "the trainer to see the head")
         await self.trainer.stop()
         truth = await self.truth()
@@ -98,6 +107,14 @@ class Site:
         self.tally.calls += len(self.agents.heard)
         self.tally.streams += len(self.trainer.connections)
         self.tally.promises += CHECKS
+
+    async def _seal(self, truth: Truth) -> int:
+        """Seals what the test made; the log's head after it."""
+        async with connected(self.pair.control_port) as control:
+            for session, _ in truth.sessions:
+                if session.session_id not in self._known:
+                    await control.sessions.SealSession(SealSessionRequest(session_id=session.session_id))
+        return (await self.truth()).head
 
     def _check_live(self) -> None:
         """An agent sees its end after the commit: the trainer has the trace soon after that, or before."""
@@ -113,13 +130,21 @@ class Site:
     def _check_sessions(self, truth: Truth) -> None:
         """Each session is complete or says what is missing, and there is none that no agent named."""
         sent = Counter(heard.session_id for heard in self.agents.heard)
+        promised = [
+            heard
+            for heard in self.agents.heard
+            if heard.trace_id and heard.recorded() and heard.session_id not in self.deleted
+        ]
         ended: dict[str, list[str]] = defaultdict(list)
-        for heard in self.agents.heard:
-            if heard.ended and heard.trace_id:
+        for heard in promised:
+            if heard.ended:
                 ended[heard.session_id].append(heard.trace_id)
         held = {session.session_id: (session, traces) for session, traces in truth.sessions}
         assert set(held) <= self._known | set(sent)
         assert set(ended) <= set(held)
+        recorded = {trace.trace_id for _, traces in truth.sessions for trace in traces}
+        vanished = [heard for heard in promised if heard.trace_id not in recorded]
+        assert not vanished, f"agents saw calls begin that left no trace: {vanished[:3]}"
         for session_id in held.keys() - self._known:
             session, traces = held[session_id]
             completeness.check(session, traces, ended=ended[session_id], sent=sent[session_id])
@@ -144,10 +169,11 @@ def check_sound(pair: Pair) -> None:
 
 
 @asynccontextmanager
-async def watched(pair: Pair, tally: Tally) -> AsyncGenerator[Site]:
+async def watched(pair: Pair, tally: Tally, *, checked: bool = True) -> AsyncGenerator[Site]:
     """A site of a pair that runs; a block that ends well is followed by the check."""
     known = {session.session_id for session, _ in (await read(pair)).sessions}
     async with subscribed(pair.control_port) as trainer:
         site = Site(pair, tally, trainer, known)
         yield site
-        await site.check()
+        if checked:
+            await site.check()
