@@ -25,7 +25,7 @@ class Outcome(Value[session_pb2.Outcome]):
 
 
 class Session(Value[session_pb2.Session]):
-    """A session; `base_url` is what the agent sets as its OpenAI base URL."""
+    """A session; `base_url` and `api_key` are what the agent sets as its OpenAI base URL and API key."""
 
     session_id = Field(str)
     base_url = Field(str)
@@ -42,6 +42,7 @@ class Session(Value[session_pb2.Session]):
     failed_call_count = Field(int)
     incomplete = Field(bool)
     digest = Field(str)
+    api_key = Field(str)
 
     def _title(self) -> str:
         return f"{self.session_id} {self.state}, {self.call_count} calls"
