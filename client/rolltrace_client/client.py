@@ -65,7 +65,9 @@ class Connection:
         self._made.close()
 
     def open_stream(self, request: bytes) -> Stream:
-        return self._channel().unary_stream(trace_calls.SUBSCRIBE, wire.as_is, wire.as_is)(request, metadata=self._metadata)
+        return self._channel().unary_stream(trace_calls.SUBSCRIBE, wire.as_is, wire.as_is)(
+            request, metadata=self._metadata
+        )
 
     def _channel(self) -> grpc.Channel:
         self._check_open()
@@ -252,6 +254,7 @@ class Client:
     create_sessions = _unary(session_calls.create_sessions)
     get_session = _unary(session_calls.get_session)
     list_sessions = _pages(session_calls.list_sessions)
+    seal_session = _unary(session_calls.seal_session)
     delete_session = _unary(session_calls.delete_session)
     delete_sessions = _unary(session_calls.delete_sessions)
     register_worker = _unary(worker_calls.register_worker)

@@ -27,6 +27,7 @@ from rolltrace_control.edge import Edge
 from rolltrace_control.gateway import GatewayServicer
 from rolltrace_control.interceptor import ErrorInterceptor
 from rolltrace_control.prober import Prober
+from rolltrace_control.sealer import Sealer
 from rolltrace_control.sessions import SessionServicer
 from rolltrace_control.watch import LogWatch
 from rolltrace_control.workers import WorkerServicer, register_settings
@@ -67,13 +68,15 @@ async def serve(settings: Settings, store: Store, edge: Edge | None = None) -> A
         connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a check is a new connection
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         watch = LogWatch(store)
+        sealer = Sealer(store, watch)
         edge = edge or Edge(settings, await store.read(lambda view: view.secret()))
         server = grpc.aio.server(interceptors=[edge.access, ErrorInterceptor()], options=OPTIONS)
         servicer = health.HealthServicer(NAMES)
-        _add_services(server, servicer, store, watch, http, settings, edge)
+        _add_services(server, servicer, store, watch, sealer, http, settings, edge)
         port = _listen(server, settings.control_host, settings.control_port, edge)
         await register_settings(store, settings.workers)
         await stack.enter_async_context(watch.running())
+        await stack.enter_async_context(sealer.running())
         await stack.enter_async_context(Prober(store, http, settings).running())
         await server.start()
         try:
@@ -89,12 +92,13 @@ def _add_services(
     servicer: health.HealthServicer,
     store: Store,
     watch: LogWatch,
+    sealer: Sealer,
     http: aiohttp.ClientSession,
     settings: Settings,
     edge: Edge,
 ) -> None:
     trace_servicer = traces.TraceServicer(store, watch)
-    sessions = SessionServicer(store, proxy_url(settings), edge.secret)
+    sessions = SessionServicer(store, sealer, proxy_url(settings), edge.secret)
     gateway = GatewayServicer(store, http, settings, trace_servicer)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(sessions, server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(store, watch), server)
