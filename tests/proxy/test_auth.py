@@ -14,7 +14,7 @@ from rolltrace_store.interface import Store
 from rolltrace_store.session_key import session_key
 from tests.proxy.answers import chat_answer
 from tests.proxy.gateway import CHAT, Gateway, gateway, row, with_settings
-from tests.proxy.scripted import Reply, Seen, scripted, whole
+from tests.proxy.scripted import Seen, scripted, whole
 
 ADMIN, NEW = "an-admin-token-of-the-tests", "another-token-of-the-tests"
 TOKEN = with_settings(auth="token", admin_token=ADMIN)
