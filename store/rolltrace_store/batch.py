@@ -43,7 +43,8 @@ from rolltrace_store.write_view import LmdbWriteView
 
 T = TypeVar("T")
 
-_NO_ROOM = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EPERM, errno.EACCES)
+"""A disk that is full, beyond a quota or a limit, failing (LMDB says so of half a write too), read-only."""
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +115,12 @@ class _Calls:
 class Committer:
     """Commits batches to an environment. One thread at a time."""
 
-    def __init__(self, environment: Environment, expander: Expander, history_bytes: int) -> None:
+    def __init__(
+        self, environment: Environment, expander: Expander, history_bytes: int, clock: Callable[[], int]
+    ) -> None:
+        """`clock` gives nanoseconds since 1970."""
         self._environment = environment
+        self._clock = clock
         self._expander = expander
         self._histories = Histories(self._recent, history_bytes)
         self._calls = _Calls()
@@ -135,7 +140,7 @@ class Committer:
         encoded = {op: self._encode(op) for op in batch if isinstance(op, Append)}
         try:
             with self._environment.lmdb.begin(write=True) as txn:
-                view = LmdbWriteView(self._environment, txn, self._expander)
+                view = LmdbWriteView(self._environment, txn, self._expander, self._clock)
                 for operation in batch:
                     self._apply(view, operation, encoded)
                 grown = view.flush()
@@ -218,8 +223,12 @@ def _translated(error: Exception, max_size: int) -> Exception:
     """The domain's error for one of LMDB's."""
     if isinstance(error, (lmdb.MapFullError, lmdb.TxnFullError)):
         return full_error(max_size)
-    if isinstance(error, lmdb.DiskError) or (isinstance(error, lmdb.Error) and error.code in _NO_ROOM):
-        return StoreFullError(f"the disk of the store is full or failing ({error}): make room")
+    if isinstance(error, (lmdb.DiskError, lmdb.ReadonlyError)) or (
+        isinstance(error, lmdb.Error) and error.code in _NO_ROOM
+    ):
+        return StoreFullError(
+            f"the disk of the store is full, read-only or failing ({error}): make room, or make it writable"
+        )
     if isinstance(error, lmdb.Error):
         return StoreError(f"the store could not commit: {error}")
     return error

@@ -22,7 +22,7 @@ import lmdb
 
 from rolltrace_store.errors import ForeignEnvironmentError, StoreError
 from rolltrace_store.interface import Durability
-from rolltrace_store.rows import Database, MutableRows, Rows
+from rolltrace_store.rows import Database, MutableRows, Rows, Transaction
 from rolltrace_store.schema import FORMAT_VERSION, TABLES, meta
 
 LMDB_MAJOR = 0
@@ -51,6 +51,16 @@ class Environment:
     def page_bytes(self) -> int:
         """Bytes of all pages that were ever used: no more than these are in use."""
         return (self.lmdb.info()["last_pgno"] + 1) * self.lmdb.stat()["psize"]
+
+    def used_bytes(self, txn: Transaction) -> int:
+        """Bytes of the tables' pages."""
+        return sum(Rows(txn, self.databases[table.name], table).used_bytes() for table in TABLES)
+
+    def room(self, txn: Transaction, enough: int) -> int:
+        """Bytes that can be recorded still; free pages are left out while `enough` were never used."""
+        limit = self.max_size - self.reserve
+        unused = limit - self.page_bytes()
+        return unused if unused >= enough else limit - self.used_bytes(txn)
 
     def file_bytes(self) -> int:
         return os.stat(self.path / "data.mdb").st_size
@@ -106,8 +116,19 @@ def _open(path: Path, durability: Durability, max_size: int) -> lmdb.Environment
         raise StoreError(
             f"{path}: no address space for a map of {max_size} bytes; lower max_db_size or lift `ulimit -v`"
         ) from error
+    except lmdb.ReadersFullError as error:
+        raise readers_error() from error
     except (lmdb.Error, OSError) as error:
-        raise StoreError(f"{path} cannot be opened: {error}") from error
+        raise StoreError(
+            f"{path} cannot be opened ({error}): db_path needs a folder that this process may write to"
+        ) from error
+
+
+def readers_error() -> StoreError:
+    """No reader can begin. Running services free the slots of dead ones now and then."""
+    return StoreError(
+        f"all {MAX_READERS} reader slots are taken: end the processes that keep reads of the environment open"
+    )
 
 
 def _refuse_foreign(environment: lmdb.Environment, txn: lmdb.Transaction[bytes], path: Path) -> None:

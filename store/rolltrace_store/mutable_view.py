@@ -71,15 +71,11 @@ class MutableView(LmdbReadView):
 
         What does not call it may use the reserve: deletions before all.
         """
-        environment = self._environment
-        limit = environment.max_size - environment.reserve
         if self._room is None:
-            self._room = limit - environment.page_bytes()
-            if self._room < _ROOM_TO_SPARE:
-                self._room = limit - self.used_bytes()
+            self._room = self._environment.room(self._txn, _ROOM_TO_SPARE)
         self._room -= size + _ROW_OVERHEAD
         if self._room < 0:
-            raise full_error(environment.max_size)
+            raise full_error(self._environment.max_size)
 
     def _log(self, kind: EventKind.ValueType, message: Message) -> None:
         self._append(kind, message.SerializeToString())

@@ -191,4 +191,4 @@ class LmdbReadView:
 
     def used_bytes(self) -> int:
         """Bytes of the tables' pages."""
-        return sum(self._rows(table).used_bytes() for table in schema.TABLES)
+        return self._environment.used_bytes(self._txn)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lmdb import _Database  # pyright: ignore[reportPrivateUsage]  # it has no public name
 
 Database: TypeAlias = "_Database"
+Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -18,6 +18,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -31,10 +32,20 @@ BATCH_BYTES = 4 << 20
 BATCH_COUNT = 512
 REST = 0.0003
 """Seconds between two batches of a full queue."""
-CHORE_INTERVAL = 30.0
-"""Seconds between two runs of the chore, at least."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Chore:
+    """What the thread runs every `interval` seconds, or a little later. It MUST NOT raise."""
+
+    interval: float
+    run: Callable[[], None]
+    due: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.due = time.monotonic() + self.interval
 
 
 class Writer:
@@ -44,22 +55,22 @@ class Writer:
         self,
         commit: Callable[[Batch], bool],
         grown: Callable[[], None],
-        chore: Callable[[], None],
+        chores: Sequence[Chore],
         max_bytes: int,
     ) -> None:
         """In the thread: `commit` gives a batch its outcome and says whether the log has grown; then
-        `grown` follows. `chore` runs at times.
+        `grown` follows. `chores` run at times.
         """
         self._commit = commit
         self._grown = grown
-        self._chore = chore
+        self._chores = chores
+        self._tick = min(chore.interval for chore in chores)
         self._max_bytes = max_bytes
         self._queue: SimpleQueue[Operation[Any] | None] = SimpleQueue()
         self._queued_bytes = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._stopping = False
-        self._next_chore = time.monotonic() + CHORE_INTERVAL
         self._thread = threading.Thread(target=self._run, name="rolltrace-writer", daemon=True)
         self._thread.start()
 
@@ -94,7 +105,7 @@ class Writer:
                 self._hand_back(batch)
                 if not self._queue.empty():
                     time.sleep(REST)
-            self._do_chore()
+            self._do_chores()
 
     def _decide(self, batch: Batch) -> None:
         """Commits it; whatever happens, the thread lives and the callers are answered."""
@@ -114,7 +125,7 @@ class Writer:
         try:
             while size < BATCH_BYTES and len(batch) < BATCH_COUNT:
                 wait = not batch
-                operation = self._queue.get(wait, CHORE_INTERVAL if wait else None)
+                operation = self._queue.get(wait, self._tick if wait else None)
                 if operation is None:
                     self._stopping = True
                     break
@@ -141,7 +152,8 @@ class Writer:
                 else:
                     future.set_exception(operation.error)
 
-    def _do_chore(self) -> None:
-        if time.monotonic() >= self._next_chore:
-            self._next_chore = time.monotonic() + CHORE_INTERVAL
-            self._chore()
+    def _do_chores(self) -> None:
+        for chore in self._chores:
+            if time.monotonic() >= chore.due:
+                chore.due = time.monotonic() + chore.interval
+                chore.run()

@@ -18,5 +18,7 @@ SECRET = "secret"
 SECRET_SIZE = 32
 HEAD = "head"
 """The sequence of the last event that there ever was."""
+TRIAL = "trial"
+"""What a trial write leaves when the process dies before it has taken it back; it means nothing."""
 WORKERS_REVISION = "workers_revision"
 """The sequence of the last worker_changed."""
