@@ -86,7 +86,7 @@ class Access:
 
     def _is_admin(self, key: str) -> bool:
         given = key.encode("utf-8", "surrogateescape")
-        return any([compare_digest(given, token) for token in self.tokens])  # all: none ends it early
+        return any([compare_digest(given, token) for token in self.tokens])  # noqa: C419  # each one, whatever the first says
 
 
 def _key(fields: Fields) -> str:
