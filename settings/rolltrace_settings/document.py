@@ -12,8 +12,9 @@ HEAD = """\
 
 Every setting has a flag, an environment variable and a YAML key; only a secret has no flag. A flag wins
 over the variable, the variable over the YAML file, the file over the default. The file is named by
-`--config FILE` or `ROLLTRACE_CONFIG`. What is not known is an error that names the nearest known name; a wrong value is
-an error that names its flag, variable or line, and the process exits with 2 before it does anything.
+`--config FILE` or `ROLLTRACE_CONFIG`. What is not known is an error that names the nearest known name; a
+wrong value is an error that names its flag, variable or line, and the process exits with 2 before it does
+anything.
 
 Sizes are bytes or `64KiB`, `64MiB`, `1GB`; durations are seconds or `250ms`, `30s`, `5m`, `1h`.
 `rolltrace up` takes every setting; the last column names the services that use it.

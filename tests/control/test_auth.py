@@ -39,7 +39,7 @@ async def guarded(store: Store) -> AsyncGenerator[Control, None]:
 
 async def denied(control: Control, metadata: Metadata) -> Failed:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await control.sessions.GetSession(GET, metadata=metadata)  # type: ignore[arg-type]  # a sequence does
+        await control.sessions.GetSession(GET, metadata=metadata)
     return read(raised.value)
 
 
@@ -95,7 +95,7 @@ async def test_health_is_for_everybody(guarded: Control) -> None:
 
 
 async def test_with_the_token_everything_is_answered(guarded: Control) -> None:
-    made = await guarded.sessions.CreateSession(pb.CreateSessionRequest(), metadata=bearer(ADMIN))  # type: ignore[arg-type]  # a sequence does
+    made = await guarded.sessions.CreateSession(pb.CreateSessionRequest(), metadata=bearer(ADMIN))
     assert made.session.api_key.startswith("rt-")
     reflection = ServerReflectionStub(guarded.channel).ServerReflectionInfo(metadata=bearer(ADMIN))
     await reflection.write(reflection_pb2.ServerReflectionRequest(list_services=""))
@@ -119,7 +119,7 @@ async def test_every_session_that_is_shown_has_its_key(guarded: Control, store: 
 
 async def test_no_key_is_kept(guarded: Control, store: Store, tmp_path: Path) -> None:
     request = pb.CreateSessionRequest(session=Session(session_id="s"), request_id="r")
-    made = await guarded.sessions.CreateSession(request, metadata=bearer(ADMIN))  # type: ignore[arg-type]  # a sequence does
+    made = await guarded.sessions.CreateSession(request, metadata=bearer(ADMIN))
     kept = await store.read(lambda view: view.session("s"))
     assert kept is not None
     assert kept.api_key == ""
