@@ -7,7 +7,6 @@ metadata of each call, so that it works with and without TLS.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -16,7 +15,7 @@ from .errors import invalid
 
 TOKEN_VARIABLE = "ROLLTRACE_ADMIN_TOKEN"
 
-Metadata = Sequence[tuple[str, str]]
+Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)

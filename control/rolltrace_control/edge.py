@@ -32,9 +32,7 @@ class Edge:
         if self._certificate is None:
             return server.add_insecure_port(address)
         mutual = bool(self._settings.tls_client_ca_file)
-        credentials = grpc.dynamic_ssl_server_credentials(
-            self._certificate, lambda: self._certificate, mutual
-        )
+        credentials = grpc.dynamic_ssl_server_credentials(self._certificate, self._current, mutual)
         return server.add_secure_port(address, credentials)
 
     def reload(self) -> None:
@@ -47,6 +45,11 @@ class Edge:
         else:
             self._certificate = certificate
             log.info("certificate and tokens are reloaded")
+
+    def _current(self) -> grpc.ServerCertificateConfiguration:
+        """Asked by gRPC, in a thread of its own, before each handshake."""
+        assert self._certificate is not None
+        return self._certificate
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         key, chain, client_ca = server_pem(self._settings)
