@@ -27,6 +27,8 @@ from rolltrace_control.edge import Edge
 from rolltrace_control.gateway import GatewayServicer
 from rolltrace_control.interceptor import ErrorInterceptor
 from rolltrace_control.prober import Prober
+from rolltrace_control.retention import Retention
+from rolltrace_control.retention_rules import rules_of
 from rolltrace_control.sealer import Sealer
 from rolltrace_control.sessions import SessionServicer
 from rolltrace_control.watch import LogWatch
@@ -78,6 +80,7 @@ async def serve(settings: Settings, store: Store, edge: Edge | None = None) -> A
         await stack.enter_async_context(watch.running())
         await stack.enter_async_context(sealer.running())
         await stack.enter_async_context(Prober(store, http, settings).running())
+        await stack.enter_async_context(Retention(store, rules_of(settings)).running())
         await server.start()
         try:
             yield port
