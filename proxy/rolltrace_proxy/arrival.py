@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from rolltrace.v1 import session_pb2
 from rolltrace.v1 import trace_pb2 as pb
@@ -59,15 +60,18 @@ class Arrivals:
 
     async def arrive(self, call: Call, repeat: Repeat) -> tuple[Session | None, Replay | Run]:
         """Its session, if there is one yet, and its course. Raises Refused, StoreError."""
+        joined = ""
         while True:
-            seen = await self._store.read(lambda view: self._look(view, call.session_id, repeat))
+            look = partial(self._look, session_id=call.session_id, repeat=repeat, joined=joined)
+            seen = await self._store.read(look)
             self._workers.take(seen.news)
             _check(seen, call.session_id)
             if not isinstance(seen.course, Join):
                 return seen.session, seen.course
             call.on(Event.JOIN)
             self._metrics.joins.inc()
-            await self._ended(call.session_id, seen.course.trace_id)
+            joined = seen.course.trace_id
+            await self._ended(call.session_id, joined)
 
     async def is_closed(self, session_id: str) -> bool:
         """Whether the session takes no calls, so that not even a refusal is recorded there."""
@@ -80,7 +84,7 @@ class Arrivals:
 
         return await self._store.read(look)
 
-    def _look(self, view: ReadView, session_id: str, repeat: Repeat) -> Seen:
+    def _look(self, view: ReadView, session_id: str, repeat: Repeat, joined: str) -> Seen:
         news, session = self._workers.look(view), view.session(session_id)
         if session is None:
             return Seen(news, deleted=view.deleted(session_id) is not None)
@@ -89,7 +93,7 @@ class Arrivals:
         course: Course = ALONE
         if repeat.number:
             recorded = _latest(view, session, repeat.endpoint)
-            course = to_join(repeat, view.running(session_id)) or after(repeat, recorded)
+            course = to_join(repeat, view.running(session_id)) or after(repeat, recorded, joined)
         if not isinstance(course, Run):
             return Seen(news, session, course=course)
         excess = self._usage.excess(view, session, self._running.admitted(session_id))

@@ -73,9 +73,14 @@ def to_join(repeat: Repeat, running: Iterable[RunningCall]) -> Join | None:
     return None if first is None else Join(first.trace_id)
 
 
-def after(repeat: Repeat, recorded: Iterable[pb.Trace]) -> Replay | Run:
-    """What the session's recorded calls make of a repeat; FULL traces, the latest first."""
+def after(repeat: Repeat, recorded: Iterable[pb.Trace], joined: str = "") -> Replay | Run:
+    """What the session's recorded calls make of a repeat; FULL traces, the latest first.
+
+    `joined` was waited for. If its proxy went away its body went too, and the check has to do.
+    """
     for trace in recorded:
+        if trace.trace_id == joined and not trace.request_json:
+            return Run(joined)
         if trace.endpoint == repeat.endpoint and trace.request_json == repeat.body:
             return Replay(trace) if replayable(trace) else Run(trace.trace_id)
     return Run()

@@ -1,6 +1,6 @@
 """From what was given to values: types, ranges, choices, and the entries of `workers:`. No I/O.
 
-An error names the place and the value, but never the value of an api_key.
+An error names the place and the value, but never the value of a secret.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import cast
+from urllib.parse import urlsplit
 
 from rolltrace_settings.errors import SettingsError, nearest
-from rolltrace_settings.kinds import COUNT, TEXT, URL, Kind, Scalar
+from rolltrace_settings.kinds import COUNT, SWITCH, TEXT, URL, Kind, Scalar, plain
 from rolltrace_settings.settings import DECLARATIONS, Declaration, Settings, WorkerSetting
 from rolltrace_settings.sources import Given, WorkerFields
 
@@ -30,7 +31,7 @@ def understand(given: Mapping[str, Given]) -> Settings:
 
 def read_value(declaration: Declaration, given: Given) -> Scalar:
     """One value, in its range."""
-    value = _read(declaration.kind, given)
+    value = _read(declaration.kind, given, secret=declaration.secret)
     if declaration.choices and value not in declaration.choices:
         choices = ", ".join(declaration.choices)
         raise SettingsError(
@@ -54,10 +55,12 @@ def read_workers(given: Given) -> tuple[WorkerSetting, ...]:
     if not isinstance(entries, list):
         raise SettingsError(f"{given.place}: is not a list; write one '- url: http://host:port' a worker")
     workers = tuple(_worker(entry) for entry in cast(list[Given], entries))
-    urls = [worker.url + worker.api_path for worker in workers]
-    for url in urls:
-        if urls.count(url) > 1:
+    seen: set[str] = set()
+    for worker in workers:
+        url = worker.url + worker.api_path
+        if url in seen:
             raise SettingsError(f"{given.place}: {url} is given twice")
+        seen.add(url)
     return workers
 
 
@@ -86,6 +89,7 @@ def _worker(entry: Given) -> WorkerSetting:
         api_path=_api_path(given) or path_of_url,
         api_key=_text(given, "api_key"),
         engine=engine,
+        ca_file=_text(given, "ca_file"),
     )
 
 
@@ -96,7 +100,7 @@ def _worker_url(given: Given) -> tuple[str, str]:
     url = str(_read(URL, given))
     if not url:
         raise SettingsError(f"{given.place}: is empty")
-    return (url[: -len("/v1")], "/v1") if url.endswith("/v1") else (url, "")
+    return (url[: -len("/v1")], "/v1") if urlsplit(url).path.endswith("/v1") else (url, "")
 
 
 def _api_path(given: WorkerFields) -> str:
@@ -133,11 +137,12 @@ def _read(kind: Kind, given: Given, *, secret: bool = False) -> Scalar:
     value = given.value
     shown = "the value" if secret else _shown(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not isinstance(value, str) and not (number and kind.numeric):
+    switch = isinstance(value, bool) and kind is SWITCH
+    if not isinstance(value, str) and not (number and kind.numeric) and not switch:
         remedy = "; put it in quotes" if number else ""
         raise SettingsError(f"{given.place}: {shown} is not {_article(kind)}{remedy}")
     try:
-        return kind.read(str(value))
+        return kind.read(plain(value))
     except ValueError as error:
         forms = f"; write {kind.forms}" if kind not in (TEXT, COUNT) else ""
         raise SettingsError(f"{given.place}: {shown} {error}{forms}") from None

@@ -82,7 +82,7 @@ class LmdbReadView:
             yield row
 
     def running_count(self, session_id: str) -> int:
-        return self._rows(schema.RUNNING).count(prefix(session_id))
+        return self._rows(schema.RUNNING).count_within(prefix(session_id))
 
     def sealing(self) -> Sequence[Sealing]:
         rows = self._rows(schema.SEALING).scan()
@@ -124,7 +124,8 @@ class LmdbReadView:
     def log_state(self) -> LogState:
         head = self.head()
         first = next(self._rows(schema.LOG).scan(), None)
-        return LogState(self._environment.epoch, head + 1 if first is None else first[0], head)
+        compacted = self._rows(meta.NUMBERS).get(meta.COMPACTED) or 0
+        return LogState(self._environment.epoch, head + 1 if first is None else first[0], head, compacted)
 
     def expand(self, trace: Trace) -> Trace:
         return self._expander.expand(trace, self.trace)

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc
-import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2 as rpc  # type: ignore[import-untyped]  # typed, without py.typed

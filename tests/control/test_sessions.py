@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2 as rpc  # type: ignore[import-untyped]  # typed, without py.typed
 
 from rolltrace.v1 import session_pb2 as session_pb
 from rolltrace.v1 import session_service_pb2 as pb
-from rolltrace.v1.session_pb2 import Session
+from rolltrace.v1.session_pb2 import Session, SessionLimits
 from rolltrace_store import Store
+from rolltrace_store.session_key import session_key
 from tests.control.conftest import Control
 from tests.control.details import failure
 from tests.store import samples
@@ -30,7 +32,7 @@ async def ids(control: Control, request: pb.ListSessionsRequest) -> list[str]:
         request.page_token = page.next_page_token
 
 
-async def test_a_session_comes_back_as_it_was_made(control: Control) -> None:
+async def test_a_session_comes_back_as_it_was_made(control: Control, store: Store) -> None:
     asked = Session(session_id="harbor/hello world:0", labels={"task": "gsm8k"}, group_id="g", group_size=8)
     asked.metadata.update({"note": "ü"})
     asked.sampling_params.update({"temperature": 1.0})
@@ -40,7 +42,9 @@ async def test_a_session_comes_back_as_it_was_made(control: Control) -> None:
     assert made.base_url == "http://127.0.0.1:1/sessions/harbor/hello%20world:0/v1"
     got = await control.sessions.GetSession(pb.GetSessionRequest(session_id=asked.session_id))
     assert got.session == made
-    for name in ("state", "create_time", "base_url"):
+    secret = await store.read(lambda view: view.secret())
+    assert made.api_key == session_key(secret, asked.session_id)
+    for name in ("state", "create_time", "base_url", "api_key"):
         made.ClearField(name)
     assert made == asked
 
@@ -69,12 +73,25 @@ async def test_a_session_that_came_by_a_call_exists_already(control: Control, st
         ({"digest": "d"}, "session.digest"),
         ({"base_url": "http://x"}, "session.base_url"),
         ({"outcome": session_pb.Outcome()}, "session.outcome"),
+        ({"api_key": "k"}, "session.api_key"),
+        ({"incomplete_reasons": [session_pb.IncompleteReason()]}, "session.incomplete_reasons"),
+        ({"late_call_count": 1}, "session.late_call_count"),
+        ({"in_flight_call_count": 1}, "session.in_flight_call_count"),
         ({"sampling_params": {"top_p": float("nan")}}, "session.sampling_params"),
+        ({"limits": SessionLimits(max_time=Duration(seconds=-1))}, "session.limits.max_time"),
     ],
 )
 async def test_a_bad_session_names_its_field(control: Control, fields: dict[str, object], field: str) -> None:
     failed = await failure(control.sessions.CreateSession(create(**fields)))
     assert (failed.code, failed.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+async def test_limits_are_kept_as_given(control: Control) -> None:
+    limits = SessionLimits(max_calls=0, max_time=Duration(seconds=90))
+    await control.sessions.CreateSession(create(session_id="s", limits=limits))
+    got = (await control.sessions.GetSession(pb.GetSessionRequest(session_id="s"))).session
+    assert got.limits == limits
+    assert not got.limits.HasField("max_tokens")
 
 
 async def test_the_same_request_gets_the_same_answer(control: Control) -> None:

@@ -11,7 +11,7 @@ import lmdb
 import pytest
 
 from rolltrace_store.schema import FORMAT_VERSION
-from tests.faults.processes import Child, Pair, Supervised, running_pair
+from tests.faults.processes import Child, Pair, running_pair
 from tests.faults.report import Tally, fault
 from tests.faults.site import watched
 
@@ -92,12 +92,3 @@ def test_what_is_no_environment_is_refused_and_left_alone(
         assert "db_path" in said
         assert "Traceback" not in said
     assert {file: digest for file, digest in digests(tmp_path).items() if file in before} == before
-
-
-@fault("a foreign file for an environment")
-def test_rolltrace_up_gives_up_on_it(tmp_path: Path) -> None:
-    pair = Supervised(tmp_path)
-    foreign_program(pair.db_path)
-    pair.up.start()
-    pair.up.wait()
-    assert "another program's data" in pair.up.log.read_text()
