@@ -29,7 +29,7 @@ class Forgetting(MutableView):
 
     def _trim_log(self, before: int, most: int) -> int:
         def settled(session_id: str, time: int) -> bool:
-            return time < before and not self.has_session(session_id)
+            return time < before and not self.has_session(session_id) and self.deleted(session_id) is None
 
         log = self._mutable(schema.LOG)
         sequences = trimmable(self.events(0), settled, most)
