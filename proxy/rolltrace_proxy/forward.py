@@ -17,7 +17,7 @@ import logging
 import time
 import uuid
 import zlib
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -36,6 +36,7 @@ from rolltrace_proxy.arrival import Arrivals
 from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State
 from rolltrace_proxy.capture import Captured
+from rolltrace_proxy.ends import clean_up, refusal
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.paths import Target, worker_url
@@ -81,21 +82,6 @@ class Shared:
     def __post_init__(self) -> None:
         self.arrivals = Arrivals(self.settings, self.store, self.workers, self.running, self.metrics)
         self.recorder = Recorder(self.store, self.metrics)
-
-
-async def clean_up(work: Coroutine[object, object, None], timeout: float) -> None:
-    """Awaits work that must be done although the caller is cancelled: it goes on if that happens again."""
-    task = asyncio.ensure_future(work)
-    done, _ = await asyncio.wait({task}, timeout=timeout)
-    for finished in done:
-        finished.result()
-
-
-def refusal(refused: Refused, ids: dict[str, str]) -> web.Response:
-    answer = web.Response(status=refused.status, body=refused.body(), headers={**refused.headers(), **ids})
-    if refused.fault is Fault.REQUEST_TIMEOUT:  # what comes next would be taken for the rest of its body
-        answer.force_close()
-    return answer
 
 
 class Exchange:

@@ -17,8 +17,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from rolltrace_proxy import headers, paths
 from rolltrace_proxy.access import DENIALS, Access
+from rolltrace_proxy.ends import refusal
 from rolltrace_proxy.errors import Fault, Refused, sealed
-from rolltrace_proxy.forward import Exchange, Shared, refusal
+from rolltrace_proxy.forward import Exchange, Shared
 from rolltrace_proxy.health import JsonObject, health, worker_health
 from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.upstream import Upstream

@@ -100,7 +100,7 @@ class Child:
 class Pair:
     """The processes of one environment. Ports stay the same over restarts."""
 
-    def __init__(self, folder: Path, worker_url: str = "", **settings: object) -> None:
+    def __init__(self, folder: Path, worker_url: str = "", /, **settings: object) -> None:
         self.port, self.control_port = free_port(), free_port()
         self.url, self.target = f"http://127.0.0.1:{self.port}", f"127.0.0.1:{self.control_port}"
         self.db_path = Path(str(settings.pop("db_path", folder / "data")))
@@ -143,7 +143,7 @@ class Pair:
 class Supervised(Pair):
     """The same, kept running by `rolltrace up`; its children start as they do for a user."""
 
-    def __init__(self, folder: Path, worker_url: str = "", **settings: object) -> None:
+    def __init__(self, folder: Path, worker_url: str = "", /, **settings: object) -> None:
         super().__init__(folder, worker_url, **settings)
         self.up = Child(
             "rolltrace_client", ["up", *self.control.order.arguments], folder / "up.log", self.environment
@@ -185,7 +185,7 @@ class Supervised(Pair):
 
 
 @contextlib.contextmanager
-def running_pair(folder: Path, worker_url: str = "", **settings: object) -> Generator[Pair]:
+def running_pair(folder: Path, worker_url: str = "", /, **settings: object) -> Generator[Pair]:
     """A pair with both processes up; whatever still runs at the end is stopped."""
     pair = Pair(folder, worker_url, **settings)
     try:
