@@ -40,6 +40,7 @@ from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.paths import Target, worker_url
 from rolltrace_proxy.recorder import Recorder
+from rolltrace_proxy.redaction import Redaction
 from rolltrace_proxy.replay import replay
 from rolltrace_proxy.retry import Repeat, Replay, Run
 from rolltrace_proxy.rewrite import Rewrite, rewrite
@@ -67,6 +68,7 @@ class Shared:
     workers: Workers
     upstream: Upstream
     metrics: Metrics
+    redaction: Redaction
     access: Access = field(init=False)
     """Set before anything listens."""
     tasks: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
@@ -151,6 +153,8 @@ class Exchange:
         self._check_limits()
         body = await self._read_body()
         self._call.read(body, time.time_ns(), time.monotonic())
+        if self._recorded:
+            self._shared.redaction.apply(self._call)
         session, course = await self._arrive()
         if isinstance(course, Replay):
             return await self._replay(course.trace)
@@ -193,7 +197,7 @@ class Exchange:
                 return None, Run()
             self._check = zlib.crc32(call.request)
             call.retry_number = retry.number(self._request.headers.get(retry.RETRY_COUNT))
-            repeat = Repeat(call.retry_number, call.endpoint, self._check, call.request)
+            repeat = Repeat(call.retry_number, call.endpoint, self._check, call.kept)
             return await arrivals.arrive(call, repeat)
         except StoreError as error:
             raise of_store(error) from error
@@ -256,6 +260,7 @@ class Exchange:
             worker_url(worker.url, worker.api_path, self._target),
             headers.to_worker(self._shared.access.forwarded(self._request.headers.items()), worker.api_key),
             plan.body or None,
+            worker.ca_pem,
         )
         return await self._shared.upstream.send(outgoing, breaker.succeeded)
 

@@ -21,6 +21,7 @@ from rolltrace_proxy.errors import Fault, Refused, sealed
 from rolltrace_proxy.forward import Exchange, Shared, refusal
 from rolltrace_proxy.health import JsonObject, health, worker_health
 from rolltrace_proxy.metrics import Metrics
+from rolltrace_proxy.redaction import Redaction, load_hook
 from rolltrace_proxy.upstream import Upstream
 from rolltrace_proxy.workers import Workers
 from rolltrace_settings.access import admin_tokens
@@ -54,7 +55,8 @@ class Proxy:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
-        self.shared = Shared(settings, store, Workers(store), Upstream(settings), Metrics())
+        redaction = Redaction(load_hook(settings.redact))
+        self.shared = Shared(settings, store, Workers(store), Upstream(settings), Metrics(), redaction)
         logging.getLogger("aiohttp.server").addFilter(blame_the_peer)
         self._runner = web.AppRunner(
             self._app(),
