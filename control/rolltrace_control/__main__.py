@@ -35,6 +35,7 @@ async def run(settings: Settings) -> None:
         max_db_size=settings.max_db_size,
         history_cache_size=settings.history_cache_size,
         write_queue_size=settings.write_queue_size,
+        min_free_disk=settings.min_free_disk,
     )
     store = open_store(settings.db_path, options)
     try:

@@ -31,6 +31,7 @@ def store_options(settings: Settings) -> StoreOptions:
         max_db_size=settings.max_db_size,
         history_cache_size=settings.history_cache_size,
         write_queue_size=settings.write_queue_size,
+        min_free_disk=settings.min_free_disk,
     )
 
 

@@ -111,6 +111,10 @@ class Settings:
     write_queue_size: int = setting(256 * MIB, SIZE, BOTH, "data",
         "Memory for traces that wait for their commit; from half of it on, new calls are refused.", low=MIB)
 
+    min_free_disk: int = setting(64 * MIB, SIZE, BOTH, "data",
+        "With less free on the disk of db_path, new calls are refused (507) before they reach a worker.",
+        low=0)
+
     connect_timeout: float = setting(5.0, DURATION, PROXY, "time-outs of a call",
         "To connect to a worker. Another worker is tried after it.", low=0.01, high=WEEK)
     first_byte_timeout: float = setting(600.0, DURATION, PROXY, "time-outs of a call",

@@ -15,7 +15,8 @@ from pathlib import Path
 import lmdb
 
 from rolltrace_store import schema
-from rolltrace_store.check import Finding, check, ticks
+from rolltrace_store.check import check, ticks
+from rolltrace_store.check_tables import Finding
 from rolltrace_store.compaction import compact
 from rolltrace_store.errors import StoreError
 from rolltrace_store.inspection import snapshot

@@ -1,34 +1,39 @@
 """Verifies an environment: every row reads, indexes and counters agree, every chain expands. Decisions.
 
 The log is the truth: indexes and counters are held against it, both ways. A bad row hides no other one.
-Memory does not grow with the number of rows.
+Memory does not grow with the number of rows. check_sessions.py verifies what is known of sessions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
-from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 
+from rolltrace.digest import trace_digest
 from rolltrace.v1 import event_pb2 as event
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store import schema
+from rolltrace_store.check_sessions import (
+    check_running,
+    check_sealed_event,
+    check_seals,
+    check_sessions,
+    check_tombstones,
+)
+from rolltrace_store.check_tables import Report, Snapshot, Tables, Tick, parse
 from rolltrace_store.counting import counted
 from rolltrace_store.errors import CorruptError
 from rolltrace_store.expansion import Expander
 from rolltrace_store.promises import broken_promises
 from rolltrace_store.schema import meta
-from rolltrace_store.schema.codec import UNREADABLE, Table
+from rolltrace_store.schema.age import Age
+from rolltrace_store.schema.codec import UNREADABLE
 from rolltrace_store.schema.counters import Counters
-from rolltrace_store.schema.request import Age
+from rolltrace_store.schema.meta import SECRET_SIZE
 from rolltrace_store.schema.session_trace import CallKey, CallRow
-
-K = TypeVar("K")
-V = TypeVar("V")
-M = TypeVar("M", bound=Message)
 
 _MESSAGES: dict[int, type[Message]] = {
     event.EVENT_KIND_TRACE: Trace,
@@ -40,69 +45,6 @@ _MESSAGES: dict[int, type[Message]] = {
 _CACHE_BYTES = 64 << 20
 
 
-class Snapshot(Protocol):
-    """The tables' rows as bytes, all of one moment, whatever holds them."""
-
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]: ...
-    def get(self, table: str, key: bytes) -> bytes | None: ...
-    def count(self, table: str) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something wrong: the table, the row and the fault in words."""
-
-    table: str
-    row: str
-    fault: str
-
-    def __str__(self) -> str:
-        return f"{self.table}: {self.row} {self.fault}"
-
-
-Report = Callable[[Finding], None]
-Tick = Callable[[], None]
-
-
-class Tables:
-    """A snapshot's rows as values. A row that cannot be read is reported by `scan` and left out."""
-
-    def __init__(self, snapshot: Snapshot, report: Report) -> None:
-        self._snapshot = snapshot
-        self._report = report
-
-    def scan(self, table: Table[K, V]) -> Iterator[tuple[K, V]]:
-        for key, value in self._snapshot.scan(table.name):
-            try:
-                yield table.key.decode(key), table.value.decode(value)
-            except UNREADABLE as error:
-                self.fault(table, f"the row of key {key.hex()}", f"cannot be read: {error}")
-
-    def get(self, table: Table[K, V], key: K) -> V | None:
-        """None too when it cannot be read."""
-        try:
-            data = self._snapshot.get(table.name, table.key.encode(key))
-            return None if data is None else table.value.decode(data)
-        except UNREADABLE:
-            return None
-
-    def has(self, table: Table[K, V], key: K) -> bool:
-        return self._snapshot.get(table.name, table.key.encode(key)) is not None
-
-    def count(self, table: Table[K, V]) -> int:
-        return self._snapshot.count(table.name)
-
-    def trace(self, sequence: int) -> Trace | None:
-        """The trace at `sequence`, if there is one."""
-        entry = self.get(schema.LOG, sequence)
-        if entry is None or entry.kind != event.EVENT_KIND_TRACE:
-            return None
-        return _parse(Trace, entry.body)
-
-    def fault(self, table: Table[K, V], row: str, fault: str) -> None:
-        self._report(Finding(table.name, row, fault))
-
-
 def check(snapshot: Snapshot, report: Report, tick: Tick) -> None:
     """Every verifier. `tick` is called `ticks` times, or less often when rows cannot be read."""
     tables = Tables(snapshot, report)
@@ -111,6 +53,9 @@ def check(snapshot: Snapshot, report: Report, tick: Tick) -> None:
     check_trace_ids(tables, tick)
     check_calls(tables, tick)
     check_sessions(tables)
+    check_running(tables)
+    check_seals(tables)
+    check_tombstones(tables)
     check_requests(tables)
     check_workers(tables)
 
@@ -121,9 +66,11 @@ def ticks(snapshot: Snapshot) -> int:
 
 
 def check_meta(tables: Tables) -> None:
-    """The environment has a name, and the workers' revision is an event that there was."""
+    """The environment has a name and a secret, and the workers' revision is an event that there was."""
     if not tables.get(meta.TEXTS, meta.EPOCH):
         tables.fault(meta.TEXTS, meta.EPOCH, "is missing")
+    if len(tables.get(meta.SECRETS, meta.SECRET) or b"") != SECRET_SIZE:
+        tables.fault(meta.SECRETS, meta.SECRET, f"is missing, or has not {SECRET_SIZE} bytes")
     head = tables.get(meta.NUMBERS, meta.HEAD) or 0
     revision = tables.get(meta.NUMBERS, meta.WORKERS_REVISION) or 0
     if revision > head:
@@ -139,11 +86,13 @@ def check_log(tables: Tables, tick: Tick) -> None:
             tables.fault(schema.LOG, f"event {sequence}", f"comes after event {last}")
         last = max(last, sequence)
         kind = _MESSAGES.get(entry.kind)
-        message = None if kind is None else _parse(kind, entry.body)
+        message = None if kind is None else parse(kind, entry.body)
         if message is None:
             tables.fault(schema.LOG, f"event {sequence}", f"cannot be read as one of kind {entry.kind}")
         elif isinstance(message, Trace):
             _check_logged(tables, sequence, message)
+        elif isinstance(message, event.SessionSealed):
+            check_sealed_event(tables, sequence, message.session)
     if last > (head := tables.get(meta.NUMBERS, meta.HEAD) or 0):
         tables.fault(meta.NUMBERS, meta.HEAD, f"is {head}, but the log goes on to {last}")
 
@@ -176,6 +125,8 @@ def check_calls(tables: Tables, tick: Tick) -> None:
     for session_id, calls in groupby(rows, key=lambda row: row[0].session_id):
         counters = _check_session_calls(tables, expander, calls, tick)
         stored = tables.get(schema.COUNTERS, session_id)
+        if stored is not None:
+            counters = replace(counters, sealed=stored.sealed, left_calls=stored.left_calls)
         if stored != counters:
             fault = f"has counters {stored}, but its traces add up to {counters}"
             tables.fault(schema.COUNTERS, f"session {session_id}", fault)
@@ -186,7 +137,7 @@ def check_calls(tables: Tables, tick: Tick) -> None:
 def _check_session_calls(
     tables: Tables, expander: Expander, calls: Iterator[tuple[CallKey, CallRow]], tick: Tick
 ) -> Counters:
-    counters, last = Counters(), 0
+    counters, last, late = Counters(), 0, False
     for expected, (key, row) in enumerate(calls):
         tick()
         name = f"call {key.call_index} of session {key.session_id}"
@@ -199,13 +150,16 @@ def _check_session_calls(
         if trace is None or (trace.trace_id, trace.session_id) != (row.trace_id, key.session_id):
             tables.fault(schema.SESSION_TRACES, name, f"leads to event {row.sequence}, which is not it")
         else:
-            counters = counted(counters, trace)
-            _check_whole(tables, expander, trace)
+            if late and not trace.late:
+                tables.fault(schema.LOG, name, "is not late, but one before it is")
+            late = trace.late
+            full = _check_whole(tables, expander, trace)
+            counters = counted(replace(counters, sealed=trace.late), full or trace, trace.digest)
     return counters
 
 
-def _check_whole(tables: Tables, expander: Expander, trace: Trace) -> None:
-    """The trace expands, and what it expands to keeps the contract's promises."""
+def _check_whole(tables: Tables, expander: Expander, trace: Trace) -> Trace | None:
+    """The trace expands, and what it expands to keeps the contract's promises. Returns it expanded."""
 
     def stored(trace_id: str) -> bytes | None:
         sequence = tables.get(schema.TRACE_IDS, trace_id)
@@ -217,20 +171,12 @@ def _check_whole(tables: Tables, expander: Expander, trace: Trace) -> None:
         full = expander.expand(trace, stored)
     except (CorruptError, *UNREADABLE) as error:
         tables.fault(schema.LOG, name, f"does not expand: {error}")
-        return
+        return None
+    if trace.digest != trace_digest(full):
+        tables.fault(schema.LOG, name, "has another digest than its tokens")
     for broken in broken_promises(full):
         tables.fault(schema.LOG, name, broken)
-
-
-def check_sessions(tables: Tables) -> None:
-    """Every session reads and names itself, and no counters are left without one or without traces."""
-    for session_id, session in tables.scan(schema.SESSIONS):
-        if session.session_id != session_id:
-            tables.fault(schema.SESSIONS, f"session {session_id}", f"says it is {session.session_id}")
-    for session_id, counters in tables.scan(schema.COUNTERS):
-        if counters.calls and not tables.has(schema.SESSION_TRACES, CallKey(session_id, 0)):
-            fault = f"has counters {counters}, but no first trace"
-            tables.fault(schema.COUNTERS, f"session {session_id}", fault)
+    return full
 
 
 def check_requests(tables: Tables) -> None:
@@ -247,10 +193,3 @@ def check_workers(tables: Tables) -> None:
     for worker_id, worker in tables.scan(schema.WORKERS):
         if worker.worker_id != worker_id:
             tables.fault(schema.WORKERS, f"worker {worker_id}", f"says it is {worker.worker_id}")
-
-
-def _parse(kind: type[M], body: bytes) -> M | None:
-    try:
-        return kind.FromString(body)
-    except UNREADABLE:
-        return None

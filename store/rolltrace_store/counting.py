@@ -1,21 +1,95 @@
-"""What a trace adds to the counts of its session. Decisions only."""
+"""What a trace adds to the counts of its session, and what the counts say of it. Decisions only."""
 
 from __future__ import annotations
 
-from rolltrace.v1.trace_pb2 import CALL_STATUS_COMPLETED, CAPTURE_GAP_KIND_ENDPOINT, Trace
+from dataclasses import replace
+
+from rolltrace.digest import with_trace
+from rolltrace.v1 import session_pb2, trace_pb2
+from rolltrace.v1.session_pb2 import IncompleteReason, Session
+from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store.schema.counters import Counters
 
+_ID_SIZE = 4
 
-def counted(counters: Counters, trace: Trace) -> Counters:
-    """The counters with one trace more.
 
-    A session is incomplete once a completed call of a token-level endpoint lacks something: its trace has
-    a capture gap of another kind than ENDPOINT.
+def counted(counters: Counters, trace: Trace, digest: bytes) -> Counters:
+    """The counters with one FULL trace more, whose own digest is `digest`.
+
+    What comes after the seal is late: it is counted as such, and changes nothing that was sealed.
     """
-    completed = trace.status == CALL_STATUS_COMPLETED
-    lacking = any(gap.kind != CAPTURE_GAP_KIND_ENDPOINT for gap in trace.capture_gaps)
+    if counters.sealed:
+        return replace(counters, late_calls=counters.late_calls + 1)
+    prompt, completion = _tokens(trace)
     return Counters(
-        counters.calls + 1,
-        counters.failed_calls + (not completed),
-        counters.incomplete or (completed and lacking),
+        calls=counters.calls + 1,
+        failed_calls=counters.failed_calls + (trace.status != trace_pb2.CALL_STATUS_COMPLETED),
+        refused_calls=counters.refused_calls + (trace.status == trace_pb2.CALL_STATUS_REFUSED),
+        interrupted_calls=counters.interrupted_calls + (trace.status == trace_pb2.CALL_STATUS_INTERRUPTED),
+        gapped_calls=counters.gapped_calls + _lacks(trace),
+        prompt_tokens=counters.prompt_tokens + prompt,
+        completion_tokens=counters.completion_tokens + completion,
+        digest=with_trace(counters.digest, digest),
     )
+
+
+def _lacks(trace: Trace) -> bool:
+    """Whether it completed on a token-level endpoint and has a gap: one of another kind than ENDPOINT."""
+    return trace.status == trace_pb2.CALL_STATUS_COMPLETED and any(
+        gap.kind != trace_pb2.CAPTURE_GAP_KIND_ENDPOINT for gap in trace.capture_gaps
+    )
+
+
+def _tokens(trace: Trace) -> tuple[int, int]:
+    """What it was prompted with and what it sampled, in tokens: as reported, else as it has ids."""
+    if trace.HasField("usage"):
+        return trace.usage.prompt_tokens, trace.usage.completion_tokens
+    sampled = sum(len(completion.token_ids) for completion in trace.completions)
+    return len(trace.prompt_token_ids) // _ID_SIZE, sampled // _ID_SIZE
+
+
+def fill(session: Session, counters: Counters, in_flight: int) -> None:
+    """Sets what a Session says of its calls; `in_flight` of them run."""
+    session.call_count = counters.calls
+    session.failed_call_count = counters.failed_calls
+    session.late_call_count = counters.late_calls
+    session.in_flight_call_count = in_flight
+    session.prompt_token_count = counters.prompt_tokens
+    session.completion_token_count = counters.completion_tokens
+    session.digest = counters.digest.hex() if counters.sealed else ""
+    for kind, count in (
+        (session_pb2.INCOMPLETE_KIND_INTERRUPTED, counters.interrupted_calls),
+        (session_pb2.INCOMPLETE_KIND_CAPTURE_GAPS, counters.gapped_calls),
+        (session_pb2.INCOMPLETE_KIND_IN_FLIGHT, counters.left_calls),
+    ):
+        if count:
+            session.incomplete_reasons.append(IncompleteReason(kind=kind, call_count=count))
+    session.incomplete = bool(session.incomplete_reasons)
+
+
+_OUTPUT_ONLY = (
+    "api_key",
+    "base_url",
+    "call_count",
+    "completion_token_count",
+    "digest",
+    "failed_call_count",
+    "in_flight_call_count",
+    "incomplete",
+    "incomplete_reasons",
+    "late_call_count",
+    "outcome",
+    "prompt_token_count",
+    "seal_time",
+)
+
+
+def opened(session: Session, now: int) -> Session:
+    """The row of a new session: what its maker says of it; `now` in nanoseconds since 1970."""
+    row = Session()
+    row.CopyFrom(session)
+    for name in _OUTPUT_ONLY:
+        row.ClearField(name)
+    row.state = session_pb2.SESSION_STATE_OPEN
+    row.create_time.FromNanoseconds(now)
+    return row

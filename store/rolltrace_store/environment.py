@@ -1,4 +1,4 @@
-"""Opens the LMDB environment: its files, its tables, its format and its epoch.
+"""Opens the LMDB environment: its files, its tables, its format, its epoch and its secret.
 
 Rules:
 
@@ -15,14 +15,14 @@ import contextlib
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import lmdb
 
 from rolltrace_store.errors import ForeignEnvironmentError, StoreError
 from rolltrace_store.interface import Durability
-from rolltrace_store.rows import Database, MutableRows, Rows
+from rolltrace_store.rows import Database, MutableRows, Rows, Transaction
 from rolltrace_store.schema import FORMAT_VERSION, TABLES, meta
 
 LMDB_MAJOR = 0
@@ -40,6 +40,7 @@ class Environment:
     databases: Mapping[str, Database]
     path: Path
     epoch: str
+    secret: bytes = field(repr=False)
     max_size: int
 
     @property
@@ -50,6 +51,16 @@ class Environment:
     def page_bytes(self) -> int:
         """Bytes of all pages that were ever used: no more than these are in use."""
         return (self.lmdb.info()["last_pgno"] + 1) * self.lmdb.stat()["psize"]
+
+    def used_bytes(self, txn: Transaction) -> int:
+        """Bytes of the tables' pages."""
+        return sum(Rows(txn, self.databases[table.name], table).used_bytes() for table in TABLES)
+
+    def room(self, txn: Transaction, enough: int) -> int:
+        """Bytes that can be recorded still; free pages are left out while `enough` were never used."""
+        limit = self.max_size - self.reserve
+        unused = limit - self.page_bytes()
+        return unused if unused >= enough else limit - self.used_bytes(txn)
 
     def file_bytes(self) -> int:
         return os.stat(self.path / "data.mdb").st_size
@@ -71,8 +82,8 @@ def open_environment(path: Path, durability: Durability, max_size: int) -> Envir
         with environment.begin(write=True) as txn:
             _refuse_foreign(environment, txn, path)
             databases = {table.name: environment.open_db(table.name.encode(), txn) for table in TABLES}
-            epoch = _identify(txn, databases)
-        return Environment(environment, databases, path, epoch, max_size)
+            epoch, secret = _identify(txn, databases)
+        return Environment(environment, databases, path, epoch, secret, max_size)
     except lmdb.Error as error:
         environment.close()
         raise StoreError(f"{path} cannot be made ready: {error}") from error
@@ -105,8 +116,19 @@ def _open(path: Path, durability: Durability, max_size: int) -> lmdb.Environment
         raise StoreError(
             f"{path}: no address space for a map of {max_size} bytes; lower max_db_size or lift `ulimit -v`"
         ) from error
+    except lmdb.ReadersFullError as error:
+        raise readers_error() from error
     except (lmdb.Error, OSError) as error:
-        raise StoreError(f"{path} cannot be opened: {error}") from error
+        raise StoreError(
+            f"{path} cannot be opened ({error}): db_path needs a folder that this process may write to"
+        ) from error
+
+
+def readers_error() -> StoreError:
+    """No reader can begin. Running services free the slots of dead ones now and then."""
+    return StoreError(
+        f"all {MAX_READERS} reader slots are taken: end the processes that keep reads of the environment open"
+    )
 
 
 def _refuse_foreign(environment: lmdb.Environment, txn: lmdb.Transaction[bytes], path: Path) -> None:
@@ -129,12 +151,14 @@ def _refuse_foreign(environment: lmdb.Environment, txn: lmdb.Transaction[bytes],
         )
 
 
-def _identify(txn: lmdb.Transaction[bytes], databases: Mapping[str, Database]) -> str:
-    """The epoch; made with the format's number in a new environment."""
+def _identify(txn: lmdb.Transaction[bytes], databases: Mapping[str, Database]) -> tuple[str, bytes]:
+    """The epoch and the secret; made with the format's number in a new environment."""
     texts = MutableRows(txn, databases[meta.TEXTS.name], meta.TEXTS)
-    epoch = texts.get(meta.EPOCH)
-    if epoch is None:
-        epoch = secrets.token_hex(16)
+    keys = MutableRows(txn, databases[meta.SECRETS.name], meta.SECRETS)
+    epoch, secret = texts.get(meta.EPOCH), keys.get(meta.SECRET)
+    if epoch is None or secret is None:
+        epoch, secret = secrets.token_hex(16), secrets.token_bytes(meta.SECRET_SIZE)
         texts.put(meta.EPOCH, epoch)
+        keys.put(meta.SECRET, secret)
         MutableRows(txn, databases[meta.NUMBERS.name], meta.NUMBERS).put(meta.FORMAT, FORMAT_VERSION)
-    return epoch
+    return epoch, secret

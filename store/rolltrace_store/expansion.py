@@ -1,7 +1,8 @@
 """Expands stored traces along their chains of bases.
 
 Rules: chains are walked in a loop, since they may be longer than the stack is deep. Expanded traces are
-kept in a cache and never change, so what is handed out is a copy.
+kept in a cache and never change, so what is handed out is a copy. One field of a stored trace may change,
+replay_count, so that one is taken from the trace that was asked for.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Expander:
         copy = Trace()
         if base is not None:
             copy.CopyFrom(base)
+        copy.replay_count = trace.replay_count
         return copy
 
     def _chain(self, trace: Trace, lookup: Lookup) -> tuple[Trace | None, list[Trace]]:

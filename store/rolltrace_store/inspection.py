@@ -26,7 +26,7 @@ _HEADROOM = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class LmdbSnapshot:
-    """Implements check.Snapshot. `path` is the environment's directory."""
+    """Implements check_tables.Snapshot. `path` is the environment's directory."""
 
     path: Path
     environment: lmdb.Environment
@@ -44,6 +44,13 @@ class LmdbSnapshot:
 
     def count(self, table: str) -> int:
         return self.txn.stat(self.databases[table])["entries"]
+
+    def count_within(self, table: str, prefix: bytes) -> int:
+        with self.txn.cursor(self.databases[table]) as cursor:
+            found, count = cursor.set_range(prefix), 0
+            while found and cursor.key().startswith(prefix):
+                found, count = cursor.next(), count + 1
+            return count
 
     def used_bytes(self, table: str) -> int:
         """What its pages take."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +15,25 @@ import lmdb
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store.batch import Admission, Append, Committer, Work
 from rolltrace_store.doorbell import Bell, Folder, Ringer
-from rolltrace_store.environment import Environment, open_environment
-from rolltrace_store.errors import StoreBusyError, StoreClosedError, StoreError
+from rolltrace_store.environment import Environment, open_environment, readers_error
+from rolltrace_store.errors import NotFoundError, StoreClosedError, StoreError
 from rolltrace_store.expansion import Expander
 from rolltrace_store.interface import Commit, Durability, ProxyReport, ReadView, WriteView
+from rolltrace_store.interruption import interrupted
 from rolltrace_store.names import check_session_id, check_trace_id
 from rolltrace_store.presence import Presence, live_proxies
-from rolltrace_store.read_view import LmdbReadView
-from rolltrace_store.writer import Writer
+from rolltrace_store.read_view import LmdbReadView, running_call
+from rolltrace_store.room import LOOK_INTERVAL, Room
+from rolltrace_store.room_rules import limits
+from rolltrace_store.schema.running import RunningKey, RunningRow
+from rolltrace_store.writer import Batch, Chore, Writer
 
 T = TypeVar("T")
 
 MIB = 1 << 20
 _WORK_SIZE = 1024
+_READERS_INTERVAL = 30.0
+_SWEPT_AT_ONCE = 256
 _POLL = 0.25
 _POLL_WITHOUT_BELL = 0.01
 
@@ -38,27 +45,37 @@ class StoreOptions:
     """How to open a store. Sizes in bytes; the names are those of the settings.
 
     `max_db_size` MUST be the same in every process of an environment. Half of `history_cache_size` is for
-    what a writer remembers of sessions, half for expanded traces.
+    what a writer remembers of sessions, half for expanded traces. With less than `min_free_disk` free on the
+    disk no call should begin (`check_room`).
     """
 
     durability: Durability = Durability.POWER
     max_db_size: int = 1 << 40
     history_cache_size: int = 256 * MIB
     write_queue_size: int = 256 * MIB
+    min_free_disk: int = 64 * MIB
 
 
 DEFAULTS = StoreOptions()
 
 
-def open_store(path: str | Path, options: StoreOptions = DEFAULTS, *, proxy: bool = False) -> LmdbStore:
-    """Opens the environment in directory `path`, or makes it. `proxy`: be seen by `live_proxies`.
+def open_store(
+    path: str | Path,
+    options: StoreOptions = DEFAULTS,
+    *,
+    proxy: bool = False,
+    clock: Callable[[], int] = time.time_ns,
+) -> LmdbStore:
+    """Opens the environment in directory `path`, or makes it.
+
+    `proxy`: be seen by `live_proxies`. `clock` gives nanoseconds since 1970; only times are taken from it.
 
     Raises ForeignEnvironmentError when the path holds something else, StoreError when it can't be opened
     (one process opens a path once).
     """
     environment = open_environment(Path(path), options.durability, options.max_db_size)
     try:
-        return LmdbStore(environment, options, proxy)
+        return LmdbStore(environment, options, proxy, clock)
     except OSError as error:
         environment.close()
         raise StoreError(f"{path} cannot be used: {error}") from error
@@ -67,7 +84,9 @@ def open_store(path: str | Path, options: StoreOptions = DEFAULTS, *, proxy: boo
 class LmdbStore:
     """Implements interface.Store. All its methods belong to one event loop."""
 
-    def __init__(self, environment: Environment, options: StoreOptions, proxy: bool) -> None:
+    def __init__(
+        self, environment: Environment, options: StoreOptions, proxy: bool, clock: Callable[[], int]
+    ) -> None:
         self._environment = environment
         self._closed = False
         self._expander = Expander(options.history_cache_size // 2)
@@ -75,10 +94,17 @@ class LmdbStore:
         self._ringer = Ringer(self._bells)
         self._bell: Bell | None = None
         self._presence = Presence(environment.path) if proxy else None
-        committer = Committer(environment, self._expander, options.history_cache_size // 2)
-        self._writer = Writer(
-            committer.commit, self._ringer.ring, self._check_readers, options.write_queue_size
+        self._committer = Committer(environment, self._expander, options.history_cache_size // 2, clock)
+        self._room = Room(
+            environment, limits(options.max_db_size, options.write_queue_size, options.min_free_disk)
         )
+        chores = (Chore(LOOK_INTERVAL, self._room.look), Chore(_READERS_INTERVAL, self._check_readers))
+        self._writer = Writer(self._commit, self._ringer.ring, chores, options.write_queue_size)
+
+    def _commit(self, batch: Batch) -> bool:
+        grown = self._committer.commit(batch)
+        self._room.settled(batch)
+        return grown
 
     async def read(self, work: Callable[[ReadView], T]) -> T:
         return self._read(work)
@@ -90,6 +116,8 @@ class LmdbStore:
                 return work(LmdbReadView(self._environment, txn, self._expander))
         except lmdb.MapResizedError as error:
             raise StoreError("another process opened the store with a larger max_db_size: use one") from error
+        except lmdb.ReadersFullError as error:
+            raise readers_error() from error
         except lmdb.Error as error:
             raise StoreError(f"the store cannot be read: {error}") from error
 
@@ -105,23 +133,50 @@ class LmdbStore:
         self._writer.submit(Work(_WORK_SIZE, future, work))
         return await future
 
-    def admit(self, session_id: str) -> None:
-        check_session_id(session_id)
-        if self._read(lambda view: view.has_session(session_id)):
-            return
-        try:
-            self._writer.submit(Admission(_WORK_SIZE, None, session_id))
-        except StoreBusyError as error:
-            log.warning(
-                "session %s: its admission is not recorded, its traces will be: %s", session_id, error
-            )
+    def admit(self, trace: Trace, check: int) -> asyncio.Future[None]:
+        check_session_id(trace.session_id)
+        check_trace_id(trace.trace_id)
+        if self._presence is None:
+            raise RuntimeError("only a store that was opened with proxy=True admits calls")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        key = RunningKey(trace.session_id, trace.trace_id)
+        row = RunningRow(self._presence.proxy_id, check, trace.SerializeToString())
+        self._writer.submit(Admission(_WORK_SIZE + len(row.body), future, key, row))
+        return future
 
     async def append_trace(self, trace: Trace) -> Commit:
         check_session_id(trace.session_id)
         check_trace_id(trace.trace_id)
+        return await self._append(trace)
+
+    async def _append(self, trace: Trace, *, orphan: bool = False) -> Commit:
         future: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Append(trace.ByteSize(), future, trace))
+        self._writer.submit(Append(trace.ByteSize(), future, trace, orphan))
         return await future
+
+    async def interrupt_orphans(self) -> int:
+        rows = self._read(lambda view: list(view.running_rows()))
+        # Only now: a proxy that is not seen after its call was is gone.
+        live = {report.proxy_id for report in live_proxies(self._environment.path)}
+        orphans = [row for row in rows if row.proxy_id not in live]
+        count = 0
+        for start in range(0, len(orphans), _SWEPT_AT_ONCE):
+            count += await self._interrupt(orphans[start : start + _SWEPT_AT_ONCE])
+        return count
+
+    async def _interrupt(self, orphans: Sequence[RunningRow]) -> int:
+        traces = [interrupted(running_call(row)) for row in orphans]
+        done = await asyncio.gather(
+            *[self._append(trace, orphan=True) for trace in traces], return_exceptions=True
+        )
+        for result in done:
+            if isinstance(result, BaseException) and not isinstance(result, NotFoundError):
+                raise result
+        return sum(isinstance(result, Commit) for result in done)
+
+    def check_room(self) -> None:
+        self._check_open()
+        self._room.check()
 
     async def wait(self, after: int, timeout: float) -> int:
         loop = asyncio.get_running_loop()

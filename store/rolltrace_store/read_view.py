@@ -9,24 +9,36 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import lmdb
+from google.protobuf.message import DecodeError
 
 from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_store import schema
+from rolltrace_store.counting import fill
 from rolltrace_store.environment import Environment
 from rolltrace_store.errors import CorruptError, RequestReusedError
 from rolltrace_store.expansion import Expander
 from rolltrace_store.history import LOAD_COUNT, Recent
-from rolltrace_store.interface import LogState, Record, Request, StoreStats
+from rolltrace_store.interface import LogState, Record, Request, RunningCall, Sealing, StoreStats
 from rolltrace_store.names import check_request_id
 from rolltrace_store.rows import Rows
 from rolltrace_store.schema import meta
 from rolltrace_store.schema.codec import Table
+from rolltrace_store.schema.counters import Counters
+from rolltrace_store.schema.running import RunningRow
 from rolltrace_store.schema.session_trace import CallKey, prefix
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+def running_call(row: RunningRow) -> RunningCall:
+    """Reads a row's trace."""
+    try:
+        return RunningCall(row.proxy_id, row.check, Trace.FromString(row.body))
+    except DecodeError as error:
+        raise CorruptError(f"a running call of proxy {row.proxy_id} cannot be read: {error}") from error
 
 
 class LmdbReadView:
@@ -45,7 +57,10 @@ class LmdbReadView:
         return None if session is None else self._with_counts(session)
 
     def has_session(self, session_id: str) -> bool:
-        return self._rows(schema.SESSIONS).get(session_id) is not None
+        return self._rows(schema.SESSIONS).has(session_id)
+
+    def deleted(self, session_id: str) -> int | None:
+        return self._rows(schema.TOMBSTONES).get(session_id)
 
     def sessions(self, after: str = "") -> Iterator[Session]:
         for session_id, session in self._rows(schema.SESSIONS).scan(after):
@@ -53,19 +68,39 @@ class LmdbReadView:
                 yield self._with_counts(session)
 
     def _with_counts(self, session: Session) -> Session:
-        counters = self._rows(schema.COUNTERS).get(session.session_id)
-        if counters is not None:
-            session.call_count = counters.calls
-            session.failed_call_count = counters.failed_calls
-            session.incomplete = counters.incomplete
+        counters = self._rows(schema.COUNTERS).get(session.session_id) or Counters()
+        fill(session, counters, self.running_count(session.session_id))
         return session
+
+    def running(self, session_id: str = "") -> Iterator[RunningCall]:
+        yield from map(running_call, self.running_rows(session_id))
+
+    def running_rows(self, session_id: str = "") -> Iterator[RunningRow]:
+        """As `running`, with the traces unread."""
+        within = prefix(session_id) if session_id else b""
+        for _, row in self._rows(schema.RUNNING).scan(prefix=within):
+            yield row
+
+    def running_count(self, session_id: str) -> int:
+        return self._rows(schema.RUNNING).count(prefix(session_id))
+
+    def sealing(self) -> Sequence[Sealing]:
+        rows = self._rows(schema.SEALING).scan()
+        return [Sealing(session_id, row.cancel, row.deadline) for session_id, row in rows]
+
+    def sealed(self) -> Iterator[tuple[int, str]]:
+        for age, _ in self._rows(schema.SEALED).scan():
+            yield age.time, age.name
+
+    def secret(self) -> bytes:
+        return self._environment.secret
 
     def trace(self, trace_id: str) -> bytes | None:
         sequence = self._rows(schema.TRACE_IDS).get(trace_id)
         return None if sequence is None else self._body(sequence)
 
     def has_trace(self, trace_id: str) -> bool:
-        return self._rows(schema.TRACE_IDS).get(trace_id) is not None
+        return self._rows(schema.TRACE_IDS).has(trace_id)
 
     def traces(self, session_id: str, from_index: int = 0) -> Iterator[bytes]:
         rows = self._rows(schema.SESSION_TRACES)
@@ -97,9 +132,9 @@ class LmdbReadView:
     def recent(self, session_id: str, from_index: int) -> list[Recent]:
         """The session's latest traces from `from_index` on, for Histories, in the order of call_index."""
         counters = self._rows(schema.COUNTERS).get(session_id)
-        if counters is None or counters.calls <= from_index:
+        if counters is None or counters.next_index <= from_index:
             return []
-        start = CallKey(session_id, max(from_index, counters.calls - LOAD_COUNT))
+        start = CallKey(session_id, max(from_index, counters.next_index - LOAD_COUNT))
         rows = self._rows(schema.SESSION_TRACES).scan(start, prefix(session_id))
         sequences = [row.sequence for _, row in rows]
         sizes: dict[str, int] = {}
@@ -156,4 +191,4 @@ class LmdbReadView:
 
     def used_bytes(self) -> int:
         """Bytes of the tables' pages."""
-        return sum(self._rows(table).used_bytes() for table in schema.TABLES)
+        return self._environment.used_bytes(self._txn)

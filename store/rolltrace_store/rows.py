@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lmdb import _Database  # pyright: ignore[reportPrivateUsage]  # it has no public name
 
 Database: TypeAlias = "_Database"
+Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -39,16 +40,28 @@ class Rows(Generic[K, V]):
         data = None if encoded is None else self._txn.get(encoded, None, self._database)
         return None if data is None else self._read(self._table.value, data)
 
+    def has(self, key: K) -> bool:
+        """Whether there is such a row; its value is not read."""
+        encoded = self._key(key)
+        return encoded is not None and self._txn.get(encoded, None, self._database) is not None
+
     def scan(self, start: K | None = None, prefix: bytes = b"") -> Iterator[tuple[K, V]]:
         """Rows in the order of their keys, from `start` on, while the key's bytes begin with `prefix`."""
-        key = prefix if start is None else self._table.key.encode(start)[:MAX_KEY]
+        for cursor in self._walk(prefix if start is None else self._table.key.encode(start), prefix):
+            yield self._item(cursor)
+
+    def _walk(self, start: bytes, prefix: bytes) -> Iterator[lmdb.Cursor[bytes]]:
+        """The cursor, at one row after the other."""
         with self._txn.cursor(self._database) as cursor:
-            found = cursor.set_range(key) if key else cursor.first()
+            found = cursor.set_range(start[:MAX_KEY]) if start else cursor.first()
             while found and cursor.key().startswith(prefix):
-                yield self._item(cursor)
+                yield cursor
                 found = cursor.next()
 
-    def count(self) -> int:
+    def count(self, prefix: bytes = b"") -> int:
+        """How many rows there are; with a prefix they are walked, not read."""
+        if prefix:
+            return sum(1 for _ in self._walk(prefix, prefix))
         return self._txn.stat(self._database)["entries"]
 
     def used_bytes(self) -> int:

@@ -1,79 +1,42 @@
-"""A transaction that can change the store: what a writing `work` is given, and what the writer uses.
-
-Rule: the view keeps the log's head to itself and puts it into `meta` once, in `flush`, so that a batch
-of many events writes it once.
-"""
+"""What a writing `work` is given, and what the writer uses: calls, workers and requests."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TypeVar
-
-import lmdb
-from google.protobuf.message import Message
 
 from rolltrace.v1 import event_pb2 as event
-from rolltrace.v1.session_pb2 import SESSION_STATE_OPEN, Session
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_store import schema
 from rolltrace_store.counting import counted
-from rolltrace_store.environment import Environment
-from rolltrace_store.errors import AlreadyExistsError, NotFoundError, full_error
-from rolltrace_store.expansion import Expander
+from rolltrace_store.errors import (
+    AlreadyExistsError,
+    CorruptError,
+    NotFoundError,
+    SealedError,
+    SessionDeletedError,
+)
 from rolltrace_store.history import Encoded
 from rolltrace_store.interface import Commit, Request
-from rolltrace_store.names import check_request_id, check_session_id, check_worker_id
-from rolltrace_store.read_view import LmdbReadView
-from rolltrace_store.rows import MutableRows
+from rolltrace_store.names import check_request_id, check_worker_id
+from rolltrace_store.replays import one_more
 from rolltrace_store.schema import meta
-from rolltrace_store.schema.codec import Table
+from rolltrace_store.schema.age import Age
 from rolltrace_store.schema.counters import Counters
 from rolltrace_store.schema.log import Entry
-from rolltrace_store.schema.request import Age, Answer
-from rolltrace_store.schema.session_trace import CallKey, CallRow, prefix
-
-K = TypeVar("K")
-V = TypeVar("V")
+from rolltrace_store.schema.request import Answer
+from rolltrace_store.schema.running import RunningKey, RunningRow
+from rolltrace_store.schema.session_trace import CallKey, CallRow
+from rolltrace_store.session_writes import SessionWrites
 
 REQUEST_AGE_MS = 2 * 3600 * 1000
 """How long a request is remembered, in milliseconds: longer than the hour that is promised."""
 _PRUNED_AT_ONCE = 64
-_ROOM_TO_SPARE = 32 << 20
-"""With so many bytes never used, a batch fits, and the pages in use need not be counted."""
-_ROW_OVERHEAD = 512
 
 
-class LmdbWriteView(LmdbReadView):
+class LmdbWriteView(SessionWrites):
     """Implements interface.WriteView; adds what the writer needs."""
-
-    def __init__(
-        self,
-        environment: Environment,
-        txn: lmdb.Transaction[bytes],
-        expander: Expander,
-        clock: Callable[[], int] = time.time_ns,
-    ) -> None:
-        """`clock` gives nanoseconds since 1970."""
-        super().__init__(environment, txn, expander)
-        self._clock = clock
-        self._stored_head = self._head = super().head()
-        self._room: int | None = None
-        self.deleted_sessions: list[str] = []
-
-    def _mutable(self, table: Table[K, V]) -> MutableRows[K, V]:
-        return MutableRows(self._txn, self._environment.databases[table.name], table)
-
-    def head(self) -> int:
-        return self._head
-
-    def flush(self) -> None:
-        """Writes what the view keeps to itself. The last thing before the transaction ends."""
-        if self._head != self._stored_head:
-            self._mutable(meta.NUMBERS).put(meta.HEAD, self._head)
-            self._stored_head = self._head
 
     @contextmanager
     def nested(self) -> Generator[LmdbWriteView]:
@@ -85,81 +48,63 @@ class LmdbWriteView(LmdbReadView):
         self._head, self._room = view._head, view._room
         self.deleted_sessions += view.deleted_sessions
 
-    def create_session(self, session: Session) -> Session:
-        check_session_id(session.session_id)
-        if self.has_session(session.session_id):
-            raise AlreadyExistsError("session", session.session_id)
-        return self._add_session(session)
+    def admit(self, key: RunningKey, row: RunningRow) -> None:
+        """Notes that a call runs.
 
-    def ensure_session(self, session_id: str) -> None:
-        """Creates the session if there is none."""
-        if not self.has_session(session_id):
-            self._add_session(Session(session_id=session_id))
-
-    def _take_room(self, size: int) -> None:
-        """Counts `size` bytes more of what grows the store. Raises StoreFullError when they do not fit.
-
-        What does not call it may use the reserve: deletions before all.
+        Raises AlreadyExistsError, SealedError, SessionDeletedError, all before it writes anything.
         """
-        environment = self._environment
-        limit = environment.max_size - environment.reserve
-        if self._room is None:
-            self._room = limit - environment.page_bytes()
-            if self._room < _ROOM_TO_SPARE:
-                self._room = limit - self.used_bytes()
-        self._room -= size + _ROW_OVERHEAD
-        if self._room < 0:
-            raise full_error(environment.max_size)
+        if self.has_trace(key.trace_id):
+            raise AlreadyExistsError("trace", key.trace_id)
+        counters = self._rows(schema.COUNTERS).get(key.session_id)
+        if counters is None:
+            self.ensure_session(key.session_id)
+        elif counters.sealed:
+            raise SealedError(key.session_id)
+        self._take_room(len(row.body))
+        self._mutable(schema.RUNNING).put(key, row)
 
-    def _add_session(self, session: Session) -> Session:
-        self._take_room(session.ByteSize())
-        row = Session()
-        row.CopyFrom(session)
-        for name in ("call_count", "failed_call_count", "incomplete", "base_url"):
-            row.ClearField(name)
-        row.state = SESSION_STATE_OPEN
-        row.create_time.FromNanoseconds(self._clock())
-        self._mutable(schema.SESSIONS).put(row.session_id, row)
-        return row
+    def runs(self, key: RunningKey) -> bool:
+        """Whether the call was admitted and has not ended."""
+        return self._rows(schema.RUNNING).has(key)
 
-    def delete_session(self, session_id: str) -> int:
-        if not self._mutable(schema.SESSIONS).delete(session_id):
-            raise NotFoundError("session", session_id)
-        self._mutable(schema.COUNTERS).delete(session_id)
-        index, log = self._mutable(schema.SESSION_TRACES), self._mutable(schema.LOG)
-        ids = self._mutable(schema.TRACE_IDS)
-        calls = list(index.scan(prefix=prefix(session_id)))
-        for key, row in calls:
-            index.delete(key)
-            log.delete(row.sequence)
-            ids.delete(row.trace_id)
-        tombstone = event.SessionDeleted(session_id=session_id, deleted_trace_count=len(calls))
-        tombstone.delete_time.FromNanoseconds(self._clock())
-        self._log(event.EVENT_KIND_SESSION_DELETED, tombstone)
-        self.deleted_sessions.append(session_id)
-        return len(calls)
+    def append(self, trace: Trace, encoded: Encoded, digest: bytes, *, admitted: bool) -> Commit:
+        """Records a trace in the form that Histories gave it, and ends its call.
 
-    def append(self, trace: Trace, encoded: Encoded) -> Commit:
-        """Records a trace in the form that Histories gave it. Raises AlreadyExistsError.
-
-        Nothing is written before it can only succeed or fail for the whole transaction.
+        Raises AlreadyExistsError; SessionDeletedError when its session was deleted, as a call that was
+        `admitted` and runs no more tells. Nothing is written before it can only succeed or fail for the
+        whole transaction.
         """
         if self.has_trace(trace.trace_id):
             raise AlreadyExistsError("trace", trace.trace_id)
-        self._take_room(len(encoded.body))
+        key = RunningKey(trace.session_id, trace.trace_id)
+        if admitted and not self.runs(key):
+            raise SessionDeletedError(trace.session_id)
         counters = self._rows(schema.COUNTERS).get(trace.session_id)
         if counters is None:
             self.ensure_session(trace.session_id)
             counters = Counters()
-        commit = Commit(sequence=self._head + 1, call_index=counters.calls)
-        place = Trace(sequence=commit.sequence, call_index=commit.call_index)
+        self._take_room(len(encoded.body))
+        commit = Commit(sequence=self._head + 1, call_index=counters.next_index)
+        place = Trace(
+            sequence=commit.sequence, call_index=commit.call_index, late=counters.sealed, digest=digest
+        )
         self._append(event.EVENT_KIND_TRACE, encoded.body + place.SerializeToString())
         self._mutable(schema.TRACE_IDS).put(trace.trace_id, commit.sequence)
         self._mutable(schema.SESSION_TRACES).put(
             CallKey(trace.session_id, commit.call_index), CallRow(commit.sequence, trace.trace_id)
         )
-        self._mutable(schema.COUNTERS).put(trace.session_id, counted(counters, trace))
+        self._mutable(schema.COUNTERS).put(trace.session_id, counted(counters, trace, digest))
+        self._mutable(schema.RUNNING).delete(key)
         return commit
+
+    def note_replay(self, trace_id: str) -> None:
+        sequence = self._rows(schema.TRACE_IDS).get(trace_id)
+        if sequence is None:
+            raise NotFoundError("trace", trace_id)
+        entry = self._rows(schema.LOG).get(sequence)
+        if entry is None:
+            raise CorruptError(f"an index names event {sequence}, which is not in the log")
+        self._mutable(schema.LOG).put(sequence, Entry(entry.kind, one_more(entry.body)))
 
     def put_worker(self, worker: Worker) -> None:
         check_worker_id(worker.worker_id)
@@ -199,13 +144,6 @@ class LmdbWriteView(LmdbReadView):
             old.append(age)
         for age in old:
             times.delete(age)
-            kept = requests.get(age.request_id)
+            kept = requests.get(age.name)
             if kept is not None and kept.time == age.time:
-                requests.delete(age.request_id)
-
-    def _log(self, kind: event.EventKind.ValueType, message: Message) -> None:
-        self._append(kind, message.SerializeToString())
-
-    def _append(self, kind: event.EventKind.ValueType, body: bytes) -> None:
-        self._mutable(schema.LOG).append(self._head + 1, Entry(kind, body))
-        self._head += 1
+                requests.delete(age.name)

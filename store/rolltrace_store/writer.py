@@ -18,6 +18,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -28,13 +29,23 @@ T = TypeVar("T")
 Batch = Sequence[Operation[Any]]
 
 BATCH_BYTES = 4 << 20
-BATCH_COUNT = 256
+BATCH_COUNT = 512
 REST = 0.0003
 """Seconds between two batches of a full queue."""
-CHORE_INTERVAL = 30.0
-"""Seconds between two runs of the chore, at least."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Chore:
+    """What the thread runs every `interval` seconds, or a little later. It MUST NOT raise."""
+
+    interval: float
+    run: Callable[[], None]
+    due: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.due = time.monotonic() + self.interval
 
 
 class Writer:
@@ -42,22 +53,24 @@ class Writer:
 
     def __init__(
         self,
-        commit: Callable[[Batch], None],
-        committed: Callable[[], None],
-        chore: Callable[[], None],
+        commit: Callable[[Batch], bool],
+        grown: Callable[[], None],
+        chores: Sequence[Chore],
         max_bytes: int,
     ) -> None:
-        """In the thread: `commit` gives a batch its outcome, `committed` follows, `chore` runs at times."""
+        """In the thread: `commit` gives a batch its outcome and says whether the log has grown; then
+        `grown` follows. `chores` run at times.
+        """
         self._commit = commit
-        self._committed = committed
-        self._chore = chore
+        self._grown = grown
+        self._chores = chores
+        self._tick = min(chore.interval for chore in chores)
         self._max_bytes = max_bytes
         self._queue: SimpleQueue[Operation[Any] | None] = SimpleQueue()
         self._queued_bytes = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._stopping = False
-        self._next_chore = time.monotonic() + CHORE_INTERVAL
         self._thread = threading.Thread(target=self._run, name="rolltrace-writer", daemon=True)
         self._thread.start()
 
@@ -92,13 +105,13 @@ class Writer:
                 self._hand_back(batch)
                 if not self._queue.empty():
                     time.sleep(REST)
-            self._do_chore()
+            self._do_chores()
 
     def _decide(self, batch: Batch) -> None:
         """Commits it; whatever happens, the thread lives and the callers are answered."""
         try:
-            self._commit(batch)
-            self._committed()
+            if self._commit(batch):
+                self._grown()
         except BaseException as error:
             log.exception("a batch of %d writes was left undecided", len(batch))
             for operation in batch:
@@ -112,7 +125,7 @@ class Writer:
         try:
             while size < BATCH_BYTES and len(batch) < BATCH_COUNT:
                 wait = not batch
-                operation = self._queue.get(wait, CHORE_INTERVAL if wait else None)
+                operation = self._queue.get(wait, self._tick if wait else None)
                 if operation is None:
                     self._stopping = True
                     break
@@ -133,16 +146,14 @@ class Writer:
         for operation in batch:
             self._queued_bytes -= operation.size
             future = operation.future
-            if future is None:
-                if operation.error is not None:
-                    log.warning("an admission was not recorded: %s", operation.error)
-            elif not future.done():
+            if not future.done():
                 if operation.error is None:
                     future.set_result(operation.result)
                 else:
                     future.set_exception(operation.error)
 
-    def _do_chore(self) -> None:
-        if time.monotonic() >= self._next_chore:
-            self._next_chore = time.monotonic() + CHORE_INTERVAL
-            self._chore()
+    def _do_chores(self) -> None:
+        for chore in self._chores:
+            if time.monotonic() >= chore.due:
+                chore.due = time.monotonic() + chore.interval
+                chore.run()

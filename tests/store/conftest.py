@@ -20,6 +20,6 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[Store]:
-    store = open_store(path, OPTIONS)
+    store = open_store(path, OPTIONS, proxy=True)
     yield store
     await store.close()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from rolltrace.v1.session_pb2 import Session
 from rolltrace_store import Durability, StoreOptions, open_store
 from tests.store import samples
 
@@ -65,22 +66,54 @@ async def watch(path: str, until: str) -> None:
     await store.close()
 
 
-async def delete(path: str, session_id: str) -> None:
-    """Deletes a session."""
+async def remake(path: str, session_id: str) -> None:
+    """Deletes a session and makes it again."""
     store = open_store(path, options())
     await store.write(lambda view: view.delete_session(session_id))
+    await store.write(lambda view: view.create_session(Session(session_id=session_id)))
     await store.close()
 
 
-async def present(path: str) -> None:
-    """Is a proxy until it is killed."""
+async def serve(path: str, session_id: str) -> None:
+    """Runs calls until it is killed; prints each trace_id when it is admitted, and again when it has ended."""
+    store = open_store(path, options(), proxy=True)
+
+    async def one_after_the_other() -> None:
+        while True:
+            trace = samples.trace(session_id, prompt=range(50))
+            await store.admit(samples.admission(of=trace), 1)
+            print("admitted", trace.trace_id, flush=True)
+            await store.append_trace(trace)
+            print("ended", trace.trace_id, flush=True)
+
+    await asyncio.gather(*[one_after_the_other() for _ in range(WRITERS)])
+
+
+async def sweep(path: str) -> None:
+    """Prints "ready", then how many orphans it has interrupted."""
+    store = open_store(path, options())
+    print("ready", flush=True)
+    print(await store.interrupt_orphans(), flush=True)
+    await store.close()
+
+
+async def present(path: str, session_id: str = "", calls: str = "0") -> None:
+    """Is a proxy that runs calls of a session, until it is killed."""
     store = open_store(path, options(), proxy=True)
     store.report_proxy({"w-1": 2})
+    await asyncio.gather(*[store.admit(samples.admission(session_id), 7) for _ in range(int(calls))])
     print("ready", flush=True)
     await asyncio.sleep(3600)
 
 
 if __name__ == "__main__":
     commands: dict[str, Callable[..., Coroutine[None, None, None]]]
-    commands = {"delete": delete, "write": write, "watch": watch, "present": present}
+    commands = {
+        "write": write,
+        "watch": watch,
+        "present": present,
+        "remake": remake,
+        "serve": serve,
+        "sweep": sweep,
+    }
     asyncio.run(commands[sys.argv[1]](*sys.argv[2:]))

@@ -42,6 +42,17 @@ def trace(
     )
 
 
+def admission(session_id: str = "s-1", of: pb.Trace | None = None) -> pb.Trace:
+    """What is known of a call when it is admitted; `of`: the trace that it will have."""
+    return pb.Trace(
+        trace_id=of.trace_id if of else str(uuid.uuid4()),
+        session_id=of.session_id if of else session_id,
+        model="m",
+        endpoint="chat/completions",
+        labels={"run": "1"},
+    )
+
+
 def conversation(session_id: str, turns: int) -> list[pb.Trace]:
     """Traces of a session in which every prompt continues the turn before."""
     traces: list[pb.Trace] = []

@@ -11,6 +11,7 @@ import pytest
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1 import worker_pb2
+from rolltrace.v1.session_pb2 import Session
 from rolltrace_store import Request, open_store, schema
 from rolltrace_store.__main__ import main
 from rolltrace_store.check import check, ticks
@@ -18,10 +19,10 @@ from rolltrace_store.environment import LMDB_MAJOR
 from rolltrace_store.inspection import snapshot
 from rolltrace_store.rows import Database
 from rolltrace_store.schema import meta
+from rolltrace_store.schema.age import Age
 from rolltrace_store.schema.codec import Table
 from rolltrace_store.schema.counters import Counters
 from rolltrace_store.schema.log import Entry
-from rolltrace_store.schema.request import Age
 from rolltrace_store.schema.session_trace import CallKey, CallRow
 from tests.store.processes import options
 from tests.store.sessions import Agent
@@ -50,6 +51,10 @@ class Damage:
 
     def delete(self, table: Table[K, V], key: K) -> None:
         assert self._txn.delete(table.key.encode(key), db=self._open(table))
+
+    def keys(self, table: Table[K, V]) -> list[K]:
+        with self._txn.cursor(self._open(table)) as cursor:
+            return [table.key.decode(key) for key, _ in cursor]
 
     def trace(self, sequence: int) -> pb.Trace:
         return pb.Trace.FromString(self.get(schema.LOG, sequence).body)
@@ -81,7 +86,7 @@ async def path(tmp_path: Path) -> Path:
     return tmp_path / "db"
 
 
-def _break(path: Path, damage: Callable[[Damage], None]) -> None:
+def damage_to(path: Path, damage: Callable[[Damage], None]) -> None:
     tables, size = len(schema.TABLES), options().max_db_size
     with (
         lmdb.open(str(path), max_dbs=tables, map_size=size, lib_version=LMDB_MAJOR) as environment,
@@ -90,7 +95,7 @@ def _break(path: Path, damage: Callable[[Damage], None]) -> None:
         damage(Damage(environment, txn))
 
 
-def _findings(path: Path) -> list[str]:
+def findings_in(path: Path) -> list[str]:
     found: list[str] = []
     ticked = 0
 
@@ -106,7 +111,7 @@ def _findings(path: Path) -> list[str]:
 
 
 def test_sound(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _findings(path) == []
+    assert findings_in(path) == []
     assert main(["check", "--db-path", str(path)]) == 0
     assert capsys.readouterr().out == f"{path} is sound (2 sessions, 7 traces, 8 events)\n"
 
@@ -114,13 +119,14 @@ def test_sound(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 async def test_sound_after_deleting(path: Path) -> None:
     store = open_store(path, options())
     await store.write(lambda view: view.delete_session("a"))
+    await store.write(lambda view: view.create_session(Session(session_id="a")))
     await store.append_trace(Agent(3, "a").turn())
     await store.close()
-    assert _findings(path) == []
+    assert findings_in(path) == []
 
 
 def test_verdict_and_status(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _break(path, lambda db: db.put(schema.COUNTERS, "b", Counters(5)))
+    damage_to(path, lambda db: db.put(schema.COUNTERS, "b", Counters(5)))
     assert main(["check", "--db-path", str(path)]) == 1
     finding, verdict = capsys.readouterr().out.splitlines()
     assert finding.startswith("counters: session b has counters Counters(calls=5")
@@ -274,8 +280,8 @@ def test_damage_is_named(path: Path, damage: Callable[[Damage], None], expected:
         ids.update({sequence: db.trace(sequence).trace_id for sequence in range(1, 8)})
         damage(db)
 
-    _break(path, damaged)
-    findings = _findings(path)
+    damage_to(path, damaged)
+    findings = findings_in(path)
     for part in expected:
         for sequence, trace_id in ids.items():
             part = part.replace(f"{{{sequence}}}", trace_id)
@@ -295,8 +301,8 @@ def test_a_flipped_byte_in_a_base_is_found_in_it_and_in_what_rests_on_it(path: P
         trace.compact.body = bytes(body)
         db.put_trace(2, trace)
 
-    _break(path, flip)
-    findings = _findings(path)
+    damage_to(path, flip)
+    findings = findings_in(path)
     for trace_id in ids:
         fault = f"trace {trace_id}, does not expand: the compact body of trace {ids[0]} cannot be read"
         assert any(fault in finding for finding in findings), findings

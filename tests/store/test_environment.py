@@ -59,16 +59,26 @@ def test_files_of_lmdb_1_are_refused(path: Path) -> None:
         open_store(path, options())
 
 
-def test_other_bytes_are_refused(path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 10, 1000])
+def test_other_bytes_are_refused_and_left_alone(path: Path, count: int) -> None:
     path.mkdir()
-    (path / "data.mdb").write_bytes(b"something else" * 1000)
-    with pytest.raises(ForeignEnvironmentError):
+    (path / "data.mdb").write_bytes(b"something else" * count)
+    with pytest.raises(ForeignEnvironmentError, match="does not hold a Rolltrace environment"):
         open_store(path, options())
+    assert (path / "data.mdb").read_bytes() == b"something else" * count
 
 
 def test_a_file_is_refused(path: Path) -> None:
     path.write_text("")
     with pytest.raises(ForeignEnvironmentError, match="is a file"):
+        open_store(path, options())
+    with pytest.raises(StoreError, match=r"cannot be opened .*: db_path needs a folder"):
+        open_store(path / "db", options())
+
+
+def test_a_folder_in_the_datas_place_is_refused(path: Path) -> None:
+    (path / "data.mdb").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"cannot be opened .*: db_path needs a folder"):
         open_store(path, options())
 
 

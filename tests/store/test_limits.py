@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -23,15 +22,9 @@ from rolltrace_store import (
     open_store,
 )
 from tests.store import samples
+from tests.store.machines import large
 
 KIB = 1 << 10
-
-
-def large(session_id: str, size: int = 40 * KIB) -> Trace:
-    """A trace that cannot be compressed."""
-    trace = samples.trace(session_id)
-    trace.request_json = os.urandom(size)
-    return trace
 
 
 async def fill(store: Store) -> list[Trace]:
@@ -83,7 +76,7 @@ async def test_a_map_full_of_small_records_heals(path: Path) -> None:
     before = await count(store)
     deleted = await store.write(lambda view: view.delete_session("s-3"))
     assert await count(store) == before - deleted
-    await store.append_trace(large("s-3", 2000))
+    await store.append_trace(large("s-4", 2000))
     await store.close()
 
 

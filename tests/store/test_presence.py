@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rolltrace_store import CorruptError, Store, open_store
+from rolltrace_store import CorruptError, open_store
 from rolltrace_store.presence import Presence, live_proxies
+from tests.store import samples
 from tests.store.processes import options
 
 
@@ -23,9 +24,13 @@ async def test_a_proxy_is_seen_until_it_closes(path: Path) -> None:
     assert list((path / "proxies").iterdir()) == []
 
 
-async def test_only_proxies_are_seen(store: Store) -> None:
+async def test_only_proxies_are_seen_and_admit_calls(path: Path) -> None:
+    store = open_store(path, options())
     store.report_proxy({"w-1": 1})
     assert await store.live_proxies() == []
+    with pytest.raises(RuntimeError, match="proxy=True"):
+        store.admit(samples.trace(), 0)
+    await store.close()
 
 
 def test_each_incarnation_is_seen_by_itself(path: Path) -> None:

@@ -163,7 +163,7 @@ class Session(google.protobuf.message.Message):
     in_flight_call_count: builtins.int
     """How many calls have been admitted and not ended. Output only."""
     prompt_token_count: builtins.int
-    """What its calls were prompted with and sampled, in tokens; calls that report no usage are not in it.
+    """What its calls were prompted with and sampled, in tokens; those without usage count by their ids.
     Output only.
     """
     completion_token_count: builtins.int

@@ -13,8 +13,11 @@ from rolltrace_store.schema.counters import COUNTERS
 from rolltrace_store.schema.log import LOG
 from rolltrace_store.schema.meta import NUMBERS
 from rolltrace_store.schema.request import REQUEST_TIMES, REQUESTS
+from rolltrace_store.schema.running import RUNNING
+from rolltrace_store.schema.seal import SEALED, SEALING
 from rolltrace_store.schema.session import SESSIONS
 from rolltrace_store.schema.session_trace import SESSION_TRACES
+from rolltrace_store.schema.tombstone import TOMBSTONE_TIMES, TOMBSTONES
 from rolltrace_store.schema.trace_id import TRACE_IDS
 from rolltrace_store.schema.worker import WORKERS
 
@@ -25,14 +28,19 @@ __all__ = [
     "NUMBERS",
     "REQUESTS",
     "REQUEST_TIMES",
+    "RUNNING",
+    "SEALED",
+    "SEALING",
     "SESSIONS",
     "SESSION_TRACES",
     "TABLES",
+    "TOMBSTONES",
+    "TOMBSTONE_TIMES",
     "TRACE_IDS",
     "WORKERS",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 TABLES: tuple[Table[Any, Any], ...] = (
     NUMBERS,
@@ -41,6 +49,11 @@ TABLES: tuple[Table[Any, Any], ...] = (
     LOG,
     TRACE_IDS,
     SESSION_TRACES,
+    RUNNING,
+    SEALING,
+    SEALED,
+    TOMBSTONES,
+    TOMBSTONE_TIMES,
     WORKERS,
     REQUESTS,
     REQUEST_TIMES,

@@ -64,5 +64,6 @@ def _decode_uuid(data: bytes) -> str:
 
 U64: Codec[int] = Codec(struct.Struct(">Q").pack, _decode_u64)
 TEXT: Codec[str] = Codec(str.encode, bytes.decode)
+BYTES: Codec[bytes] = Codec(bytes, bytes)
 UUID: Codec[str] = Codec(_encode_uuid, _decode_uuid)
 EMPTY: Codec[None] = Codec(lambda _: b"", lambda _: None)

@@ -1,7 +1,8 @@
 """counters: session_id -> what the session's traces add up to.
 
-Apart from the session's row, so that a trace's commit rewrites 17 bytes and reads no message. No row
-stands for no traces. Value: u64 calls, u64 failed calls, u8 flags (1: incomplete), big-endian.
+Apart from the session's row, so that a trace's commit rewrites 105 bytes and reads no message. No row
+stands for no traces. Value: the numbers as u64 in the order of Counters, u8 flags (1: sealed), the
+digest's 32 bytes; big-endian.
 """
 
 from __future__ import annotations
@@ -9,27 +10,59 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from rolltrace.digest import EMPTY
 from rolltrace_store.schema.codec import TEXT, Codec, Table
 
-_LAYOUT = struct.Struct(">QQB")
+_LAYOUT = struct.Struct(">9QB32s")
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The counts of a Session; `calls` is also the call_index of its next trace."""
+    """The counts of a Session. Those of a sealed one are final, but for `late_calls`."""
 
     calls: int = 0
     failed_calls: int = 0
-    incomplete: bool = False
+    refused_calls: int = 0
+    """Part of `failed_calls`."""
+    interrupted_calls: int = 0
+    """Part of `failed_calls`."""
+    gapped_calls: int = 0
+    """Completed calls that lack something."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    left_calls: int = 0
+    """Those that ran when the session was sealed."""
+    late_calls: int = 0
+    """Those recorded since; not part of `calls`."""
+    sealed: bool = False
+    digest: bytes = EMPTY
+    """D(calls) of Session.digest."""
+
+    @property
+    def next_index(self) -> int:
+        """The call_index of the next trace."""
+        return self.calls + self.late_calls
 
 
 def _encode(counters: Counters) -> bytes:
-    return _LAYOUT.pack(counters.calls, counters.failed_calls, counters.incomplete)
+    return _LAYOUT.pack(
+        counters.calls,
+        counters.failed_calls,
+        counters.refused_calls,
+        counters.interrupted_calls,
+        counters.gapped_calls,
+        counters.prompt_tokens,
+        counters.completion_tokens,
+        counters.left_calls,
+        counters.late_calls,
+        counters.sealed,
+        counters.digest,
+    )
 
 
 def _decode(data: bytes) -> Counters:
-    calls, failed_calls, flags = _LAYOUT.unpack(data)
-    return Counters(calls, failed_calls, bool(flags & 1))
+    values = _LAYOUT.unpack(data)
+    return Counters(*values[:9], sealed=bool(values[9] & 1), digest=values[10])
 
 
 COUNTERS: Table[str, Counters] = Table("counters", TEXT, Codec(_encode, _decode))

@@ -1,15 +1,24 @@
-"""meta: facts about the environment as a whole, by name. Numbers are u64 big-endian, the epoch is text."""
+"""meta: facts about the environment as a whole, by name.
 
-from rolltrace_store.schema.codec import TEXT, U64, Table
+Numbers are u64 big-endian, the epoch is text, the secret is bytes.
+"""
+
+from rolltrace_store.schema.codec import BYTES, TEXT, U64, Table
 
 NUMBERS: Table[str, int] = Table("meta", TEXT, U64)
 TEXTS: Table[str, str] = Table("meta", TEXT, TEXT)
+SECRETS: Table[str, bytes] = Table("meta", TEXT, BYTES)
 
 FORMAT = "format"
 """FORMAT_VERSION of the release that made the environment."""
 EPOCH = "epoch"
 """Names the log: 32 random hexadecimal digits, made with the environment."""
+SECRET = "secret"
+"""Random bytes, made with the environment: the key of its sessions' keys."""
+SECRET_SIZE = 32
 HEAD = "head"
 """The sequence of the last event that there ever was."""
+TRIAL = "trial"
+"""What a trial write leaves when the process dies before it has taken it back; it means nothing."""
 WORKERS_REVISION = "workers_revision"
 """The sequence of the last worker_changed."""

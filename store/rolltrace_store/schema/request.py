@@ -1,17 +1,16 @@
 """requests: request_id -> the answer that was given; request_times: the same ids by age, for pruning.
 
 Value of requests: u64 time, u8 length of the RPC's name, u8 length of the digest, name, digest, answer.
-Key of request_times: u64 time, request_id; its value is empty. Times are milliseconds since 1970,
-big-endian.
+Times are milliseconds since 1970, big-endian.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from rolltrace_store.schema.codec import EMPTY, TEXT, U64, Codec, Table
+from rolltrace_store.schema.age import AGE, Age
+from rolltrace_store.schema.codec import EMPTY, TEXT, Codec, Table
 
 _LAYOUT = struct.Struct(">QBB")
 
@@ -24,11 +23,6 @@ class Answer:
     rpc: str
     digest: bytes
     response: bytes
-
-
-class Age(NamedTuple):
-    time: int
-    request_id: str
 
 
 def _encode(answer: Answer) -> bytes:
@@ -46,13 +40,5 @@ def _decode(data: bytes) -> Answer:
     return Answer(time, rpc, data[digest_at:response_at], data[response_at:])
 
 
-def _encode_age(age: Age) -> bytes:
-    return U64.encode(age.time) + TEXT.encode(age.request_id)
-
-
-def _decode_age(data: bytes) -> Age:
-    return Age(U64.decode(data[:8]), TEXT.decode(data[8:]))
-
-
 REQUESTS: Table[str, Answer] = Table("requests", TEXT, Codec(_encode, _decode))
-REQUEST_TIMES: Table[Age, None] = Table("request_times", Codec(_encode_age, _decode_age), EMPTY)
+REQUEST_TIMES: Table[Age, None] = Table("request_times", AGE, EMPTY)
