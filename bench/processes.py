@@ -24,7 +24,11 @@ class Memory:
 def memory(pid: int) -> Memory:
     """Raises FileNotFoundError or ProcessLookupError when the process has ended."""
     rows = Path(f"/proc/{pid}/status").read_text().splitlines()
-    sizes = {name: int(rest.split()[0]) * 1024 for name, _, rest in (row.partition(":") for row in rows) if rest.endswith(" kB")}
+    sizes = {
+        name: int(rest.split()[0]) * 1024
+        for name, _, rest in (row.partition(":") for row in rows)
+        if rest.endswith(" kB")
+    }
     if "VmRSS" not in sizes:  # it has ended, and nobody has waited for it
         raise ProcessLookupError(pid)
     return Memory(sizes["VmRSS"], sizes["RssAnon"], sizes["VmHWM"])

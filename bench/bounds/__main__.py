@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterator
 
 from bench.bounds import streams
-from bench.figures import Figure
 
 
 def main() -> None:

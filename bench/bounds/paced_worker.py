@@ -22,7 +22,9 @@ import uvloop
 from bench.word_worker import answer, token_ids
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+STREAM = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,12 @@ def answers(tokens: int, prompt: int) -> Answers:
     content = " ".join(["word"] * prompt)
     whole = answer({"model": "paced", "messages": [{"content": content}]}, chance, tokens)
     whole["prompt_token_ids"] = [chance.randrange(151_000) for _ in range(prompt)]
-    shared = {"id": whole["id"], "object": "chat.completion.chunk", "created": whole["created"], "model": "paced"}
+    shared = {
+        "id": whole["id"],
+        "object": "chat.completion.chunk",
+        "created": whole["created"],
+        "model": "paced",
+    }
     role = _choice({"role": "assistant", "content": ""}, None, None, None)
     chunks = [{**shared, "choices": [role], "prompt_token_ids": whole["prompt_token_ids"]}]
     said = whole["choices"][0]["logprobs"]["content"]

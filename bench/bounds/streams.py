@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from tests.pair.pair import Child, Pair, running_pair
+from tests.servers import free_port
 
 from bench.figures import Figure
 from bench.processes import Memory, cpu_seconds, memory
 from bench.watch import Watch, metrics, quantile, watching
 from rolltrace_client import CallStatus, EventKind, TraceEvent
 from rolltrace_client.aio import AsyncClient
-from tests.pair.pair import Child, Pair, running_pair
-from tests.servers import free_port
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -141,7 +141,11 @@ async def _compare(target: str, seen: Sequence[dict[str, object]], load: Load) -
             if agent is None or agent["session_id"] != trace.session_id:
                 continue
             tokens = len(trace.completions[0].token_ids) if trace.completions else 0
-            if (trace.status, tokens, len(trace.prompt_token_ids)) != (CallStatus.COMPLETED, load.tokens, load.prompt):
+            if (trace.status, tokens, len(trace.prompt_token_ids)) != (
+                CallStatus.COMPLETED,
+                load.tokens,
+                load.prompt,
+            ):
                 faults.append(f"{trace.session_id}: recorded as {trace.status}, {tokens} tokens")
             faults += [f"{trace.session_id}: {gap}" for gap in trace.capture_gaps]
             if not expected:

@@ -15,6 +15,7 @@ from rolltrace_control.addresses import authority
 from rolltrace_control.server import ListenError, serve
 from rolltrace_settings.console import configure_logging
 from rolltrace_settings.load import load
+from rolltrace_settings.open_files import raise_limit
 from rolltrace_settings.settings import Settings
 from rolltrace_store import Durability, StoreError, StoreOptions, open_store
 
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = load(argv, service="control")
     configure_logging(settings.log_level)
     sys.setswitchinterval(SWITCH_INTERVAL)
+    raise_limit()
     try:
         uvloop.run(run(settings))
     except (StoreError, ListenError) as error:

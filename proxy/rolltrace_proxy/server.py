@@ -28,6 +28,8 @@ from rolltrace_store.interface import Store
 
 TICK = 0.2
 """Seconds between looks at the workers and the gauges."""
+BACKLOG = 4096
+"""Connections that wait to be taken: the rollouts of a step all begin at once. The system may hold fewer."""
 
 
 def blame_the_peer(record: logging.LogRecord) -> bool:
@@ -78,7 +80,7 @@ class Proxy:
         await self._refresh()
         await self._runner.setup()
         shared_port = self._settings.proxies > 1
-        site = web.TCPSite(self._runner, self._host, self._port, reuse_port=shared_port, backlog=1024)
+        site = web.TCPSite(self._runner, self._host, self._port, reuse_port=shared_port, backlog=BACKLOG)
         await site.start()
         self._port = self._runner.addresses[0][1]
         self._ticker = asyncio.create_task(self._tick())

@@ -128,8 +128,9 @@ class Settings:
         "The largest request body that is taken.", low=1)
     max_header_size: int = setting(64 << 10, SIZE, PROXY, "limits",
         "The largest header of a request that is taken.", low=1024)
-    max_calls: int = setting(10_000, COUNT, PROXY, "limits",
-        "Calls that one proxy runs at the same time; more are refused with 503.", low=1)
+    max_calls: int = setting(8_000, COUNT, PROXY, "limits",
+        "Calls that one proxy runs at the same time; more are refused with 503. Each takes two open files.",
+        low=1)
 
     proxies: int = setting(1, COUNT, UP, "processes",
         "How many proxy processes share the port.", low=1, high=256)
