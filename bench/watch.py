@@ -33,7 +33,7 @@ async def metrics(http: aiohttp.ClientSession, url: str) -> dict[str, float]:
     sums: dict[str, float] = {}
     async with http.get(f"{url}/metrics") as response:
         text = await response.text()
-    for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]  # untyped there
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             name = f"{sample.name} {sample.labels['le']}" if "le" in sample.labels else sample.name
             sums[name] = sums.get(name, 0.0) + sample.value

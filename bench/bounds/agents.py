@@ -15,11 +15,15 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import cast
 
 import uvloop
 
-REQUEST = "POST /sessions/{}/v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+REQUEST = (
+    "POST /sessions/{}/v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n"
+    "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+)
 TEXT = "the agent's history so far and then "
 """36 characters, about nine tokens."""
 
@@ -130,8 +134,7 @@ class Agent(asyncio.Protocol):
 async def run(plan: Plan, connections: int, patience: float) -> None:
     loop = asyncio.get_running_loop()
     ends = [loop.create_future() for _ in range(connections)]
-    agents = [Agent(plan, ended) for ended in ends]
-    dials = (loop.create_connection(lambda a=agent: a, "127.0.0.1", plan.port) for agent in agents)
+    dials = (loop.create_connection(partial(Agent, plan, ended), "127.0.0.1", plan.port) for ended in ends)
     async with asyncio.timeout(patience):
         await asyncio.gather(*dials)
         await asyncio.gather(*ends)

@@ -42,7 +42,7 @@ def answers(tokens: int, prompt: int) -> Answers:
     content = " ".join(["word"] * prompt)
     whole = answer({"model": "paced", "messages": [{"content": content}]}, chance, tokens)
     whole["prompt_token_ids"] = [chance.randrange(151_000) for _ in range(prompt)]
-    shared = {
+    shared: dict[str, Any] = {
         "id": whole["id"],
         "object": "chat.completion.chunk",
         "created": whole["created"],
@@ -55,7 +55,7 @@ def answers(tokens: int, prompt: int) -> Answers:
         reason = "stop" if place == len(said) - 1 else None
         choice = _choice({"content": token["token"]}, {"content": [token]}, reason, token_ids(token["token"]))
         chunks.append({**shared, "choices": [choice]})
-    usage = {**shared, "choices": [], "usage": whole["usage"]}
+    usage: dict[str, Any] = {**shared, "choices": [], "usage": whole["usage"]}
     body = json.dumps(whole).encode()
     return Answers(
         OK % (b"application/json", len(body), body),

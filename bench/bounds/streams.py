@@ -7,6 +7,7 @@ for every trace: its status, its tokens, its gaps, and whether its id is the one
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
@@ -18,14 +19,16 @@ import aiohttp
 from tests.pair.pair import Child, Pair, running_pair
 from tests.servers import free_port
 
+from bench.bounds.agents import Seen
 from bench.figures import Figure
 from bench.processes import Memory, cpu_seconds, memory
 from bench.watch import Watch, metrics, quantile, watching
-from rolltrace_client import CallStatus, EventKind, TraceEvent
+from rolltrace_client import CallStatus, EventKind, Trace, TraceEvent
 from rolltrace_client.aio import AsyncClient
 
-GIB = 1 << 30
 MIB = 1 << 20
+PATIENCE = 30.0
+"""Seconds until a trace that does not come is taken for lost."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,13 @@ async def _measure(pair: Pair, load: Load) -> Outcome:
         seen = await _agents(pair, load)
         took = loop.time() - begun
     cpu = cpu_seconds(pids["proxy"]) - cpu
-    faults = [f"{each['session_id']}: {each['fault']}" for each in seen if each["fault"]]
+    faults = [f"{each.session_id}: {each.fault}" for each in seen if each.fault]
     faults += await _compare(pair.target, seen, load)
     async with aiohttp.ClientSession() as http:
         measured = await metrics(http, pair.url)
     return Outcome(
         faults,
-        [each["first"] for each in seen],
+        [each.first for each in seen],
         took,
         before,
         memory(pids["proxy"]),
@@ -118,36 +121,30 @@ async def _measure(pair: Pair, load: Load) -> Outcome:
     )
 
 
-async def _agents(pair: Pair, load: Load) -> Sequence[dict[str, object]]:
+async def _agents(pair: Pair, load: Load) -> Sequence[Seen]:
     command = f"-m bench.bounds.agents --port {pair.port} --calls {load.calls} --prompt {load.prompt}".split()
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE)
     said, _ = await process.communicate()
-    return [json.loads(line) for line in said.splitlines()]
+    return [Seen(**json.loads(line)) for line in said.splitlines()]
 
 
-async def _compare(target: str, seen: Sequence[dict[str, object]], load: Load) -> list[str]:
+async def _compare(target: str, seen: Sequence[Seen], load: Load) -> list[str]:
     """What the control service tells of the calls, against what their agents saw."""
-    expected = {each["trace_id"]: each for each in seen if not each["fault"]}
+    expected = {each.trace_id: each for each in seen if not each.fault}
     faults: list[str] = []
-    async with (
-        AsyncClient(target) as client,
-        client.subscribe(kinds=[EventKind.TRACE]) as events,
-        asyncio.timeout(120),
-    ):
-        async for event in events:
-            assert isinstance(event, TraceEvent)
-            trace = event.trace
-            agent = expected.pop(trace.trace_id, None)
-            if agent is None or agent["session_id"] != trace.session_id:
-                continue
-            tokens = len(trace.completions[0].token_ids) if trace.completions else 0
-            if (trace.status, tokens, len(trace.prompt_token_ids)) != (
-                CallStatus.COMPLETED,
-                load.tokens,
-                load.prompt,
-            ):
-                faults.append(f"{trace.session_id}: recorded as {trace.status}, {tokens} tokens")
-            faults += [f"{trace.session_id}: {gap}" for gap in trace.capture_gaps]
-            if not expected:
-                break
-    return faults
+    async with AsyncClient(target) as client, client.subscribe(kinds=[EventKind.TRACE]) as events:
+        with contextlib.suppress(TimeoutError):
+            while expected:
+                event = await asyncio.wait_for(anext(events), PATIENCE)
+                assert isinstance(event, TraceEvent)
+                if agent := expected.pop(event.trace.trace_id, None):
+                    faults += _differences(event.trace, agent, load)
+    return faults + [f"{agent.session_id}: not recorded" for agent in expected.values()]
+
+
+def _differences(trace: Trace, agent: Seen, load: Load) -> list[str]:
+    tokens = sum(len(completion.token_ids) for completion in trace.completions)
+    recorded = (trace.session_id, trace.status, len(trace.prompt_token_ids), tokens)
+    wanted = (agent.session_id, CallStatus.COMPLETED, load.prompt, load.tokens)
+    gaps = [f"{agent.session_id}: {gap}" for gap in trace.capture_gaps]
+    return gaps if recorded == wanted else [f"recorded as {recorded}, and should be {wanted}", *gaps]

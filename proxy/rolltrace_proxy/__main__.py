@@ -39,7 +39,7 @@ def store_options(settings: Settings) -> StoreOptions:
 
 
 def within_limits(settings: Settings) -> Settings:
-    """The settings with no more calls than there may be connections for: beyond that agents would get none."""
+    """The settings with no more calls than there may be connections for."""
     open_files = raise_limit()
     calls = affordable_calls(open_files)
     if calls >= settings.max_calls:
