@@ -106,14 +106,8 @@ def check_counted(session: Session, traces: Sequence[Trace]) -> None:
         "call_count": (session.call_count, len(kept)),
         "failed_call_count": (session.failed_call_count, len(kept) - completed),
         "late_call_count": (session.late_call_count, len(traces) - len(kept)),
-        "prompt_token_count": (
-            session.prompt_token_count,
-            sum(trace.usage.prompt_tokens for trace in kept),
-        ),
-        "completion_token_count": (
-            session.completion_token_count,
-            sum(trace.usage.completion_tokens for trace in kept),
-        ),
+        "prompt_token_count": (session.prompt_token_count, sum(map(_prompt_tokens, kept))),
+        "completion_token_count": (session.completion_token_count, sum(map(_completion_tokens, kept))),
     }
     for name, (told, found) in counts.items():
         if told != found:
@@ -152,6 +146,16 @@ def check_digest(session: Session, traces: Sequence[Trace]) -> None:
 
 def _kept(traces: Iterable[Trace]) -> list[Trace]:
     return [trace for trace in traces if not trace.late]
+
+
+def _prompt_tokens(trace: Trace) -> int:
+    """As the worker reported, else as there are ids."""
+    return trace.usage.prompt_tokens if trace.HasField("usage") else len(trace.prompt_token_ids) // 4
+
+
+def _completion_tokens(trace: Trace) -> int:
+    ids = sum(len(completion.token_ids) for completion in trace.completions) // 4
+    return trace.usage.completion_tokens if trace.HasField("usage") else ids
 
 
 def _reasons(kept: Iterable[Trace]) -> Counter[IncompleteKind.ValueType]:

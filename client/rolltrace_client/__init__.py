@@ -21,6 +21,7 @@ from .errors import (
     UnreadableBody,
 )
 from .events import (
+    DeleteReason,
     Event,
     EventKind,
     PolicyChangedEvent,
@@ -30,8 +31,17 @@ from .events import (
     TraceEvent,
     WorkerChangedEvent,
 )
-from .session_calls import NewSession
-from .sessions import DeletedSessions, Outcome, Session, SessionState
+from .session_calls import Limits, NewSession
+from .sessions import (
+    DeletedSessions,
+    IncompleteKind,
+    IncompleteReason,
+    InFlightCalls,
+    Outcome,
+    Session,
+    SessionLimits,
+    SessionState,
+)
 from .status import Status
 from .traces import (
     CallError,
@@ -44,6 +54,7 @@ from .traces import (
     VersionSpan,
     View,
 )
+from .verification import Verification, verify
 from .workers import Worker, WorkerHealth, WorkerState
 
 __all__ = [
@@ -60,11 +71,16 @@ __all__ = [
     "Cursor",
     "CursorError",
     "DeadlineExceeded",
+    "DeleteReason",
     "DeletedSessions",
     "Event",
     "EventKind",
     "FailedPrecondition",
+    "InFlightCalls",
+    "IncompleteKind",
+    "IncompleteReason",
     "InvalidArgument",
+    "Limits",
     "NewSession",
     "NotFound",
     "Outcome",
@@ -74,6 +90,7 @@ __all__ = [
     "RolltraceError",
     "Session",
     "SessionDeletedEvent",
+    "SessionLimits",
     "SessionSealedEvent",
     "SessionState",
     "Status",
@@ -83,10 +100,12 @@ __all__ = [
     "Unavailable",
     "UnreadableBody",
     "Usage",
+    "Verification",
     "VersionSpan",
     "View",
     "Worker",
     "WorkerChangedEvent",
     "WorkerHealth",
     "WorkerState",
+    "verify",
 ]

@@ -240,6 +240,7 @@ class Client:
     create_sessions = _unary(session_calls.create_sessions)
     get_session = _unary(session_calls.get_session)
     list_sessions = _pages(session_calls.list_sessions)
+    seal_session = _unary(session_calls.seal_session)
     delete_session = _unary(session_calls.delete_session)
     delete_sessions = _unary(session_calls.delete_sessions)
     register_worker = _unary(worker_calls.register_worker)

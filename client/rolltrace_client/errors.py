@@ -51,7 +51,11 @@ class InvalidArgument(RolltraceError):
 
 
 class FailedPrecondition(RolltraceError):
-    """The state of the service does not allow it."""
+    """The state of what was asked for does not allow it. `reason` is SESSION_SEALED for a sealed session."""
+
+    @property
+    def reason(self) -> str:
+        return self.details.reason
 
 
 class CursorError(RolltraceError):
@@ -118,7 +122,7 @@ def from_status(code: str, message: str, details: Details, target: str) -> Rollt
 def _words(code: str, message: str, details: Details, target: str) -> str:
     if code == "UNAVAILABLE" and details == NO_DETAILS:  # gRPC's own words, not the service's
         return f"no control service at {target}: is `rolltrace up` running? ({message})"
-    if code == "DEADLINE_EXCEEDED":
+    if code == "DEADLINE_EXCEEDED" and details == NO_DETAILS:
         return f"the control service at {target} did not answer in time: give a longer timeout"
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in message:
         return f"an answer is too large ({message}): raise max_message_bytes of the client"

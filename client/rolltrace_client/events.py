@@ -27,6 +27,14 @@ class EventKind(Word):
     POLICY_CHANGED = auto()
 
 
+class DeleteReason(Word):
+    """Who deleted a session: somebody who asked for it, or the gateway's own settings."""
+
+    UNSPECIFIED = auto()
+    REQUESTED = auto()
+    RETENTION = auto()
+
+
 class Position(Word):
     """Where a subscription without a cursor starts: at the first event kept, or after the last one."""
 
@@ -53,6 +61,7 @@ class SessionDeletedEvent(_Event):
     session_id: str
     delete_time: datetime
     deleted_trace_count: int
+    reason: DeleteReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,8 @@ class WorkerChangedEvent(_Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionSealedEvent(_Event):
+    """A session was frozen: its traces have all come. Of `session` base_url and api_key are empty here."""
+
     session: Session
 
 
@@ -81,8 +92,8 @@ def read_event(event: event_pb2.Event, cursor: Cursor) -> Event | None:
     match event.WhichOneof("event"):
         case "session_deleted":
             gone = event.session_deleted
-            when = moment(gone.delete_time)
-            return SessionDeletedEvent(at, cursor, gone.session_id, when, gone.deleted_trace_count)
+            when, why = moment(gone.delete_time), DeleteReason.read(gone.reason)
+            return SessionDeletedEvent(at, cursor, gone.session_id, when, gone.deleted_trace_count, why)
         case "worker_changed":
             changed = event.worker_changed
             return WorkerChangedEvent(at, cursor, Worker(changed.worker), changed.removed)

@@ -9,9 +9,24 @@ from rolltrace.v1 import session_pb2
 from rolltrace.v1 import session_service_pb2 as pb
 
 from .call import Call, Pages, new_request_id, struct
-from .sessions import DeletedSessions, Session, SessionState
+from .sessions import DeletedSessions, InFlightCalls, Session, SessionState
+from .value import duration
 
 _SERVICE = "/rolltrace.v1.SessionService/"
+
+DEFAULT_SEAL_TIMEOUT = 60.0
+"""The service's own, in seconds."""
+
+
+class Limits(TypedDict, total=False):
+    """What a session may use; 0 stands for no limit, what is left out for the gateway's own.
+
+    `max_calls` counts all but refused calls, `max_tokens` prompt and sampled tokens, `max_time` is seconds.
+    """
+
+    max_calls: int
+    max_tokens: int
+    max_time: float
 
 
 class NewSession(TypedDict, total=False):
@@ -23,6 +38,7 @@ class NewSession(TypedDict, total=False):
     sampling_params: Mapping[str, object]
     group_id: str
     group_size: int
+    limits: Limits
 
 
 def create_session(
@@ -33,6 +49,7 @@ def create_session(
     sampling_params: Mapping[str, object] | None = None,
     group_id: str = "",
     group_size: int = 0,
+    limits: Limits | None = None,
     request_id: str | None = None,
     timeout: float | None = None,
 ) -> Call[Session]:
@@ -40,7 +57,7 @@ def create_session(
 
     Without a session_id the service makes an unguessable one. `labels` are short facts to filter by, which
     every trace carries; `metadata` is the trainer's own; `sampling_params` win over what the agent asks for.
-    Raises AlreadyExists.
+    A call beyond the `limits` is refused with HTTP 429. Raises AlreadyExists.
     """
     new = NewSession(
         session_id=session_id,
@@ -49,6 +66,7 @@ def create_session(
         sampling_params=sampling_params or {},
         group_id=group_id,
         group_size=group_size,
+        limits=limits or {},
     )
     made = pb.CreateSessionRequest(session=_session(new), request_id=new_request_id(request_id))
     return Call(_SERVICE + "CreateSession", made.SerializeToString(), _created, timeout)
@@ -98,6 +116,38 @@ def list_sessions(
     return Pages(page)
 
 
+def seal_session(
+    session_id: str,
+    *,
+    status: str = "",
+    reward: float | None = None,
+    rewards: Mapping[str, float] | None = None,
+    metadata: Mapping[str, object] | None = None,
+    in_flight: InFlightCalls = InFlightCalls.WAIT,
+    seal_timeout: float | None = None,
+    request_id: str | None = None,
+    timeout: float | None = None,
+) -> Call[Session]:
+    """Freezes a session and returns it, with its final counts and digest; see `verify`.
+
+    `status`, `reward`, `rewards` (its named parts) and `metadata` say how the rollout ended. Later calls are
+    refused with HTTP 409. Calls that run may end within `seal_timeout` seconds (None: 60), or are cut off
+    with InFlightCalls.CANCEL; those that still run then make the session incomplete.
+
+    Sealing a sealed session returns it. Raises FailedPrecondition when it has another outcome, NotFound, and
+    DeadlineExceeded when it is not sealed after `timeout` + `seal_timeout`: it will be; ask again to wait.
+    """
+    made = pb.SealSessionRequest(
+        session_id=session_id,
+        outcome=_outcome(status, reward, rewards, metadata),
+        in_flight=cast("pb.InFlightCalls.ValueType", in_flight.number),
+        timeout=None if seal_timeout is None else duration(seal_timeout),
+        request_id=new_request_id(request_id),
+    )
+    wait = DEFAULT_SEAL_TIMEOUT if seal_timeout is None else seal_timeout
+    return Call(_SERVICE + "SealSession", made.SerializeToString(), _sealed, timeout, wait)
+
+
 def delete_session(
     session_id: str, *, request_id: str | None = None, timeout: float | None = None
 ) -> Call[int]:
@@ -122,7 +172,33 @@ def _session(new: NewSession) -> session_pb2.Session:
         sampling_params=struct("sampling_params", new.get("sampling_params")),
         group_id=new.get("group_id", ""),
         group_size=new.get("group_size", 0),
+        limits=_limits(new.get("limits")),
     )
+
+
+def _limits(given: Limits | None) -> session_pb2.SessionLimits | None:
+    """None, which leaves the field unset, for none."""
+    if not given:
+        return None
+    time = given.get("max_time")
+    return session_pb2.SessionLimits(
+        max_calls=given.get("max_calls"),
+        max_tokens=given.get("max_tokens"),
+        max_time=None if time is None else duration(time),
+    )
+
+
+def _outcome(
+    status: str,
+    reward: float | None,
+    rewards: Mapping[str, float] | None,
+    metadata: Mapping[str, object] | None,
+) -> session_pb2.Outcome | None:
+    """None, which leaves the field unset, when nothing is said."""
+    made = session_pb2.Outcome(
+        status=status, reward=reward, rewards=rewards or {}, metadata=struct("metadata", metadata)
+    )
+    return made if made.ListFields() else None
 
 
 def _created(data: bytes) -> Session:
@@ -140,6 +216,10 @@ def _got(data: bytes) -> Session:
 def _listed(data: bytes) -> tuple[list[Session], str]:
     page = pb.ListSessionsResponse.FromString(data)
     return [Session(found) for found in page.sessions], page.next_page_token
+
+
+def _sealed(data: bytes) -> Session:
+    return Session(pb.SealSessionResponse.FromString(data).session)
 
 
 def _deleted(data: bytes) -> int:

@@ -6,13 +6,38 @@ from enum import auto
 
 from rolltrace.v1 import session_pb2, session_service_pb2
 
-from .value import Field, Maybe, Value, Word, moment, plain
+from .value import Field, Maybe, Value, Word, many, moment, plain, seconds
 
 
 class SessionState(Word):
+    """SEALING: it takes no more calls, and those that run are awaited."""
+
     UNSPECIFIED = auto()
     OPEN = auto()
     SEALED = auto()
+    SEALING = auto()
+
+
+class InFlightCalls(Word):
+    """What becomes of calls that run when a session is sealed: WAIT lets them end, CANCEL cuts them off."""
+
+    UNSPECIFIED = auto()
+    WAIT = auto()
+    CANCEL = auto()
+
+
+class IncompleteKind(Word):
+    UNSPECIFIED = auto()
+    INTERRUPTED = auto()
+    CAPTURE_GAPS = auto()
+    IN_FLIGHT = auto()
+
+
+_LACKS = {
+    IncompleteKind.INTERRUPTED: "interrupted: the proxy went away meanwhile, or the store was full",
+    IncompleteKind.CAPTURE_GAPS: "without all of their tokens: their capture_gaps say what they lack",
+    IncompleteKind.IN_FLIGHT: "still running when the session was sealed: their traces come late",
+}
 
 
 class Outcome(Value[session_pb2.Outcome]):
@@ -24,15 +49,36 @@ class Outcome(Value[session_pb2.Outcome]):
     metadata = Field(plain)
 
 
+class IncompleteReason(Value[session_pb2.IncompleteReason]):
+    """One kind of thing that a session lacks, and in how many calls; as a str, in words."""
+
+    kind = Field(IncompleteKind.read)
+    call_count = Field(int)
+
+    def __str__(self) -> str:
+        calls = "1 call" if self.call_count == 1 else f"{self.call_count} calls"
+        return f"{calls} {_LACKS.get(self.kind, 'lacking something that this client does not know')}"
+
+
+class SessionLimits(Value[session_pb2.SessionLimits]):
+    """What the session may use; None where the gateway's own limits hold. `max_time` is in seconds."""
+
+    max_calls = Maybe(int)
+    max_tokens = Maybe(int)
+    max_time = Maybe(seconds)
+
+
 class Session(Value[session_pb2.Session]):
     """A session; `base_url` is what the agent sets as its OpenAI base URL."""
 
     session_id = Field(str)
     base_url = Field(str)
+    api_key = Field(str)
     state = Field(SessionState.read)
     labels = Field(dict[str, str])
     metadata = Field(plain)
     sampling_params = Field(plain)
+    limits = Maybe(SessionLimits)
     group_id = Field(str)
     group_size = Field(int)
     create_time = Maybe(moment)
@@ -40,11 +86,17 @@ class Session(Value[session_pb2.Session]):
     outcome = Maybe(Outcome)
     call_count = Field(int)
     failed_call_count = Field(int)
+    late_call_count = Field(int)
+    in_flight_call_count = Field(int)
+    prompt_token_count = Field(int)
+    completion_token_count = Field(int)
     incomplete = Field(bool)
+    incomplete_reasons = Field(many(IncompleteReason))
     digest = Field(str)
 
     def _title(self) -> str:
-        return f"{self.session_id} {self.state}, {self.call_count} calls"
+        lacking = ", incomplete" if self.incomplete else ""
+        return f"{self.session_id} {self.state}, {self.call_count} calls{lacking}"
 
 
 class DeletedSessions(Value[session_service_pb2.BatchDeleteSessionsResponse]):

@@ -33,6 +33,7 @@ class CaptureGapKind(Word):
     UNREADABLE = auto()
     ENDPOINT = auto()
     TOO_LARGE = auto()
+    REQUEST = auto()
 
 
 class View(Word):
@@ -103,6 +104,7 @@ class Trace(Value[trace_pb2.Trace]):
     `prompt_token_ids` is int32 [n], the prompt as the model saw it. The bodies are there as bytes
     (`request_json`, `response_json`) and parsed when asked for (`request`, `response`). What the worker
     did not give is named in `capture_gaps`, never made up. `latency` and `time_to_first_token` are seconds.
+    A `late` trace came after its session was sealed. `digest` is hexadecimal; see `verify`.
     """
 
     sequence = Field(int)
@@ -129,6 +131,11 @@ class Trace(Value[trace_pb2.Trace]):
     capture_gaps = Field(many(CaptureGap))
     labels = Field(dict[str, str])
     attempt_count = Field(int)
+    late = Field(bool)
+    retry_number = Field(int)
+    retried_trace_id = Field(str)
+    replay_count = Field(int)
+    digest = Field(bytes.hex)
 
     @cached_property
     def request(self) -> Any:

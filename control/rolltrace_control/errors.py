@@ -22,6 +22,8 @@ from rolltrace_store.errors import (
     CorruptError,
     InvalidArgumentError,
     NotFoundError,
+    SealedError,
+    SessionDeletedError,
     StoreBusyError,
     StoreClosedError,
     StoreError,
@@ -36,6 +38,17 @@ E = TypeVar("E", bound=StoreError)
 
 class DrainingError(StoreError):
     """The service goes away; another instance, or the next one, goes on."""
+
+
+class StillSealingError(StoreError):
+    """The caller's time was over before the session was sealed."""
+
+    def __init__(self, session_id: str, calls: int) -> None:
+        super().__init__(
+            f"session {session_id!r} is SEALING still, {calls} of its calls run: it will be sealed when they "
+            "have ended or its time is over; ask again to wait for it"
+        )
+        self.session_id = session_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,18 @@ def _exists(error: AlreadyExistsError) -> Failure:
     return Failure(grpc.StatusCode.ALREADY_EXISTS, str(error), [_resource(error.kind, error.name, error)])
 
 
+def _deleted(error: SessionDeletedError) -> Failure:
+    return Failure(grpc.StatusCode.NOT_FOUND, str(error), [_resource("session", error.session_id, error)])
+
+
+def _seal(code: grpc.StatusCode, reason: str) -> Callable[[SealedError | StillSealingError], Failure]:
+    def failure(error: SealedError | StillSealingError) -> Failure:
+        info = rpc.ErrorInfo(reason=reason, domain=DOMAIN, metadata={"session_id": error.session_id})
+        return Failure(code, str(error), [info])
+
+    return failure
+
+
 def _retry(code: grpc.StatusCode, seconds: float) -> Callable[[StoreError], Failure]:
     info = rpc.RetryInfo()
     info.retry_delay.FromNanoseconds(int(seconds * 1e9))
@@ -116,6 +141,9 @@ TABLE = (
     _row(InvalidArgumentError, _invalid),
     _row(NotFoundError, _not_found),
     _row(AlreadyExistsError, _exists),
+    _row(SessionDeletedError, _deleted),
+    _row(SealedError, _seal(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_SEALED")),
+    _row(StillSealingError, _seal(grpc.StatusCode.DEADLINE_EXCEEDED, "SESSION_SEALING")),
     _row(CursorError, _cursor),
     _row(CorruptError, _corrupt),
     _row(StoreFullError, _retry(grpc.StatusCode.RESOURCE_EXHAUSTED, 5.0)),

@@ -26,6 +26,7 @@ from rolltrace_control.addresses import authority, proxy_url
 from rolltrace_control.gateway import GatewayServicer
 from rolltrace_control.interceptor import ErrorInterceptor
 from rolltrace_control.prober import Prober
+from rolltrace_control.sealer import Sealer
 from rolltrace_control.sessions import SessionServicer
 from rolltrace_control.watch import LogWatch
 from rolltrace_control.workers import WorkerServicer, register_settings
@@ -66,12 +67,14 @@ async def serve(settings: Settings, store: Store) -> AsyncGenerator[int, None]:
         connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a check is a new connection
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         watch = LogWatch(store)
+        sealer = Sealer(store, watch)
         server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
         servicer = health.HealthServicer(NAMES)
-        _add_services(server, servicer, store, watch, http, settings)
+        _add_services(server, servicer, store, watch, sealer, http, settings)
         port = _listen(server, settings.control_host, settings.control_port)
         await register_settings(store, settings.workers)
         await stack.enter_async_context(watch.running())
+        await stack.enter_async_context(sealer.running())
         await stack.enter_async_context(Prober(store, http, settings).running())
         await server.start()
         try:
@@ -87,11 +90,12 @@ def _add_services(
     servicer: health.HealthServicer,
     store: Store,
     watch: LogWatch,
+    sealer: Sealer,
     http: aiohttp.ClientSession,
     settings: Settings,
 ) -> None:
     trace_servicer = traces.TraceServicer(store, watch)
-    sessions = SessionServicer(store, proxy_url(settings))
+    sessions = SessionServicer(store, sealer, proxy_url(settings))
     gateway = GatewayServicer(store, http, settings, trace_servicer)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(sessions, server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(store, watch), server)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rolltrace.v1 import session_service_pb2 as pb
 from rolltrace.v1 import session_service_pb2_grpc as services
-from rolltrace.v1.session_pb2 import Session
-from rolltrace_control import filters, paging, validation
+from rolltrace.v1.session_pb2 import SESSION_STATE_SEALING, Session
+from rolltrace_control import filters, paging, seal_rules, validation
 from rolltrace_control.addresses import base_url
+from rolltrace_control.interceptor import Context
 from rolltrace_control.requests import identify, once
-from rolltrace_store.errors import NotFoundError
+from rolltrace_control.sealer import Sealer, is_busy
+from rolltrace_store.errors import NotFoundError, SessionDeletedError
 from rolltrace_store.interface import ReadView, Store, WriteView
 from rolltrace_store.names import check_session_id
 
@@ -30,8 +33,9 @@ class _Page:
 class SessionServicer(services.SessionServiceServicer):
     """Sessions as trainers see them."""
 
-    def __init__(self, store: Store, proxy_url: str) -> None:
+    def __init__(self, store: Store, sealer: Sealer, proxy_url: str) -> None:
         self._store = store
+        self._sealer = sealer
         self._proxy_url = proxy_url
 
     def _shown(self, session: Session) -> Session:
@@ -68,9 +72,7 @@ class SessionServicer(services.SessionServiceServicer):
 
     async def GetSession(self, request: pb.GetSessionRequest, context: object) -> pb.GetSessionResponse:
         check_session_id(request.session_id)
-        session = await self._store.read(lambda view: view.session(request.session_id))
-        if session is None:
-            raise NotFoundError("session", request.session_id)
+        session = await self._store.read(lambda view: _known(view, request.session_id))
         return pb.GetSessionResponse(session=self._shown(session))
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: object) -> pb.ListSessionsResponse:
@@ -82,6 +84,22 @@ class SessionServicer(services.SessionServiceServicer):
         return pb.ListSessionsResponse(
             sessions=[self._shown(session) for session in page.sessions], next_page_token=token
         )
+
+    async def SealSession(self, request: pb.SealSessionRequest, context: Context) -> pb.SealSessionResponse:
+        """A session without calls that run is sealed by the transaction that begins it; the sealer does the
+        others, and what they are answered is their state then, not what is remembered of the request."""
+        seal_rules.check_seal(request)
+        patience = seal_rules.patience(context.time_remaining())
+
+        def work(view: WriteView) -> pb.SealSessionResponse:
+            return pb.SealSessionResponse(session=self._shown(_begin_seal(view, request)))
+
+        key = identify("SealSession", request)
+        response = await once(self._store, key, pb.SealSessionResponse, work)
+        if response.session.state == SESSION_STATE_SEALING:
+            sealed = await self._sealer.wait(request.session_id, patience)
+            response = pb.SealSessionResponse(session=self._shown(sealed))
+        return response
 
     async def DeleteSession(
         self, request: pb.DeleteSessionRequest, context: object
@@ -103,6 +121,26 @@ class SessionServicer(services.SessionServiceServicer):
 
         key = identify("BatchDeleteSessions", request)
         return await once(self._store, key, pb.BatchDeleteSessionsResponse, work)
+
+
+def _known(view: ReadView, session_id: str) -> Session:
+    session = view.session(session_id)
+    if session is None:
+        when = view.deleted(session_id)
+        raise NotFoundError("session", session_id) if when is None else SessionDeletedError(session_id)
+    return session
+
+
+def _begin_seal(view: WriteView, request: pb.SealSessionRequest) -> Session:
+    session = view.begin_seal(
+        request.session_id,
+        request.outcome if request.HasField("outcome") else None,
+        cancel=request.in_flight == pb.IN_FLIGHT_CALLS_CANCEL,
+        deadline=time.time_ns() + seal_rules.timeout_of(request),
+    )
+    if session.state == SESSION_STATE_SEALING and not is_busy(view, request.session_id):
+        return view.finish_seal(request.session_id)
+    return session
 
 
 def _delete_all(view: WriteView, session_ids: Iterable[str]) -> pb.BatchDeleteSessionsResponse:

@@ -4,43 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import Error, MessageToDict
+from google.protobuf.struct_pb2 import Struct
 
 from rolltrace.v1.session_pb2 import Session
 from rolltrace_store.errors import InvalidArgumentError
 from rolltrace_store.names import check_session_id
 
 MAX_BATCH = 10_000
-OUTPUT_ONLY = (
-    "state",
-    "create_time",
-    "seal_time",
-    "outcome",
-    "call_count",
-    "failed_call_count",
-    "incomplete",
-    "digest",
-    "base_url",
-)
+INPUT = frozenset(("session_id", "labels", "metadata", "sampling_params", "group_id", "group_size", "limits"))
 
 
 def check_new_session(session: Session, field: str = "session") -> None:
-    """Raises InvalidArgumentError for an id that is not allowed, a field that is output only, or a number
-    that JSON does not know, which no worker could be sent.
+    """Raises InvalidArgumentError for an id that is not allowed, a field that is output only, a number
+    that JSON does not know, which no worker could be sent, or a time that is negative.
 
     An empty id is allowed: the service makes one.
     """
     if session.session_id:
         check_session_id(session.session_id, f"{field}.session_id")
     for descriptor, _ in session.ListFields():
-        if descriptor.name in OUTPUT_ONLY:
+        if descriptor.name not in INPUT:
             name = f"{field}.{descriptor.name}"
             raise InvalidArgumentError(name, f"{name} is output only; leave it unset")
-    try:
-        MessageToDict(session.sampling_params)
-    except (Error, ValueError) as error:
-        name = f"{field}.sampling_params"
-        raise InvalidArgumentError(name, f"{name} cannot be written as JSON: {error}") from error
+    check_json(session.sampling_params, f"{field}.sampling_params")
+    nanoseconds(session.limits.max_time, f"{field}.limits.max_time")
 
 
 def check_new_sessions(sessions: Sequence[Session]) -> None:
@@ -60,6 +49,21 @@ def check_batch(field: str, count: int) -> None:
     """Raises InvalidArgumentError for a batch that is too large."""
     if count > MAX_BATCH:
         raise InvalidArgumentError(field, f"{field} has {count} entries; at most {MAX_BATCH} are allowed")
+
+
+def check_json(values: Struct, field: str) -> None:
+    """Raises InvalidArgumentError for a number that JSON does not know."""
+    try:
+        MessageToDict(values)
+    except (Error, ValueError) as error:
+        raise InvalidArgumentError(field, f"{field} cannot be written as JSON: {error}") from error
+
+
+def nanoseconds(duration: Duration, field: str) -> int:
+    """A duration. Raises InvalidArgumentError for a negative one, or one with its parts at odds."""
+    if not 0 <= duration.nanos < 10**9 or duration.seconds < 0:
+        raise InvalidArgumentError(field, f"{field} is negative, or no duration")
+    return duration.ToNanoseconds()
 
 
 def names_a_session(session_id: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from rolltrace_control.errors import DrainingError
@@ -24,6 +24,7 @@ class LogWatch:
         self._head = 0
         self._news = asyncio.Event()
         self._draining = False
+        self._called: list[Callable[[], None]] = []
 
     @property
     def draining(self) -> bool:
@@ -48,6 +49,10 @@ class LogWatch:
         if self._draining:
             raise DrainingError("the control service shuts down; ask again")
 
+    def call_on_news(self, called: Callable[[], None]) -> None:
+        """Calls it whenever the head has moved, and at a drain."""
+        self._called.append(called)
+
     def drain(self) -> None:
         """Wakes everybody for good."""
         self._draining = True
@@ -56,6 +61,8 @@ class LogWatch:
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
+        for called in self._called:
+            called()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:

@@ -69,7 +69,8 @@ def check_meta(tables: Tables) -> None:
     """The environment has a name and a secret, and the workers' revision is an event that there was."""
     if not tables.get(meta.TEXTS, meta.EPOCH):
         tables.fault(meta.TEXTS, meta.EPOCH, "is missing")
-    if len(tables.get(meta.SECRETS, meta.SECRET) or b"") != SECRET_SIZE:
+    secret = tables.get(meta.SECRETS, meta.SECRET)
+    if secret is None or len(secret) != SECRET_SIZE:
         tables.fault(meta.SECRETS, meta.SECRET, f"is missing, or has not {SECRET_SIZE} bytes")
     head = tables.get(meta.NUMBERS, meta.HEAD) or 0
     revision = tables.get(meta.NUMBERS, meta.WORKERS_REVISION) or 0

@@ -37,16 +37,14 @@ def _check_state(tables: Tables, session: Session) -> None:
     sealed = session.state == SESSION_STATE_SEALED
     counters = tables.get(schema.COUNTERS, session_id) or Counters()
     if counters.sealed != sealed:
-        tables.fault(
-            schema.COUNTERS, name, f"has counters that are sealed: {counters.sealed}, but it: {sealed}"
-        )
+        fault = f"has counters that are sealed: {counters.sealed}, and is: {sealed}"
+        tables.fault(schema.COUNTERS, name, fault)
     if not sealed and counters.left_calls + counters.late_calls:
         tables.fault(schema.COUNTERS, name, f"has late calls, but is not sealed: {counters}")
     running = tables.count_within(schema.RUNNING, prefix(session_id))
     if sealed and not running <= counters.left_calls <= running + counters.late_calls:
-        fault = (
-            f"was sealed with {counters.left_calls} calls running; {running} run, {counters.late_calls} came"
-        )
+        found = f"{running} run, {counters.late_calls} came"
+        fault = f"was sealed with {counters.left_calls} calls running; {found}"
         tables.fault(schema.COUNTERS, name, fault)
     if sealed and not tables.has(schema.SEALED, Age(session.seal_time.ToNanoseconds(), session_id)):
         tables.fault(schema.SEALED, name, "is not there, but it is SEALED")

@@ -67,28 +67,25 @@ def fill(session: Session, counters: Counters, in_flight: int) -> None:
     session.incomplete = bool(session.incomplete_reasons)
 
 
-_OUTPUT_ONLY = (
-    "api_key",
-    "base_url",
-    "call_count",
-    "completion_token_count",
-    "digest",
-    "failed_call_count",
-    "in_flight_call_count",
-    "incomplete",
-    "incomplete_reasons",
-    "late_call_count",
-    "outcome",
-    "prompt_token_count",
-    "seal_time",
-)
-
-
 def opened(session: Session, now: int) -> Session:
     """The row of a new session: what its maker says of it; `now` in nanoseconds since 1970."""
     row = Session()
     row.CopyFrom(session)
-    for name in _OUTPUT_ONLY:
+    for name in (
+        "api_key",
+        "base_url",
+        "call_count",
+        "completion_token_count",
+        "digest",
+        "failed_call_count",
+        "in_flight_call_count",
+        "incomplete",
+        "incomplete_reasons",
+        "late_call_count",
+        "outcome",
+        "prompt_token_count",
+        "seal_time",
+    ):
         row.ClearField(name)
     row.state = session_pb2.SESSION_STATE_OPEN
     row.create_time.FromNanoseconds(now)

@@ -82,7 +82,7 @@ class LmdbReadView:
             yield row
 
     def running_count(self, session_id: str) -> int:
-        return self._rows(schema.RUNNING).count(prefix(session_id))
+        return self._rows(schema.RUNNING).count_within(prefix(session_id))
 
     def sealing(self) -> Sequence[Sealing]:
         rows = self._rows(schema.SEALING).scan()

@@ -7,6 +7,7 @@ written (not a UUID, not UTF-8, too long) names no row: asking for it is no erro
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import lmdb
@@ -47,22 +48,23 @@ class Rows(Generic[K, V]):
 
     def scan(self, start: K | None = None, prefix: bytes = b"") -> Iterator[tuple[K, V]]:
         """Rows in the order of their keys, from `start` on, while the key's bytes begin with `prefix`."""
-        for cursor in self._walk(prefix if start is None else self._table.key.encode(start), prefix):
-            yield self._item(cursor)
-
-    def _walk(self, start: bytes, prefix: bytes) -> Iterator[lmdb.Cursor[bytes]]:
-        """The cursor, at one row after the other."""
+        first = prefix if start is None else self._table.key.encode(start)[:MAX_KEY]
         with self._txn.cursor(self._database) as cursor:
-            found = cursor.set_range(start[:MAX_KEY]) if start else cursor.first()
+            found = cursor.set_range(first) if first else cursor.first()
             while found and cursor.key().startswith(prefix):
-                yield cursor
+                yield self._item(cursor)
                 found = cursor.next()
 
-    def count(self, prefix: bytes = b"") -> int:
-        """How many rows there are; with a prefix they are walked, not read."""
-        if prefix:
-            return sum(1 for _ in self._walk(prefix, prefix))
+    def count(self) -> int:
         return self._txn.stat(self._database)["entries"]
+
+    def count_within(self, prefix: bytes) -> int:
+        """How many rows there are whose keys begin with `prefix`; they are walked, not read."""
+        with self._txn.cursor(self._database) as cursor:
+            if not cursor.set_range(prefix[:MAX_KEY]):
+                return 0
+            keys = cursor.iternext(keys=True, values=False)
+            return sum(1 for _ in takewhile(lambda key: key.startswith(prefix), keys))
 
     def used_bytes(self) -> int:
         stat = self._txn.stat(self._database)

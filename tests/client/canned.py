@@ -141,11 +141,29 @@ class Service(
             made
             for name, made in sorted(self.state.sessions.items())
             if name.startswith(chosen.session_id_prefix)
+            and chosen.state in (session_pb2.SESSION_STATE_UNSPECIFIED, made.state)
             and (not chosen.group_id or made.group_id == chosen.group_id)
             and all(made.labels.get(key) == value for key, value in chosen.labels.items())
         ]
         page, token = paged(found, request.page_size, request.page_token)
         return session.ListSessionsResponse(sessions=page, next_page_token=token)
+
+    def SealSession(
+        self, request: session.SealSessionRequest, context: Context
+    ) -> session.SealSessionResponse:
+        def change() -> session.SealSessionResponse:
+            self.state.sealed_with.append(request)
+            found = self._session(request.session_id, context)
+            if found.state == session_pb2.SESSION_STATE_SEALED and found.outcome != request.outcome:
+                info = error_details_pb2.ErrorInfo(reason="SESSION_SEALED")
+                refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "another outcome", info)
+            if self.state.busy:
+                info = error_details_pb2.ErrorInfo(reason="SESSION_SEALING")
+                refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, "2 of its calls run", info)
+            self.state.seal(found, request.outcome)
+            return session.SealSessionResponse(session=found)
+
+        return self._change("SealSession", request.request_id, context, change)
 
     def DeleteSession(
         self, request: session.DeleteSessionRequest, context: Context

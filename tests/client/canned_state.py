@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from google.protobuf.message import Message
 
-from rolltrace import compact
-from rolltrace.v1 import event_pb2, session_pb2, trace_pb2, worker_pb2
+from rolltrace import compact, digest
+from rolltrace.v1 import event_pb2, session_pb2, session_service_pb2, trace_pb2, worker_pb2
 
 EPOCH = "epoch:one"
 BATCH = 3
@@ -30,6 +30,9 @@ class State:
         self.changed = threading.Condition()
         self.stopping = False
         self.held = threading.Event()
+        self.sealed_with: list[session_service_pb2.SealSessionRequest] = []
+        self.busy = False
+        """Calls run: no session gets sealed in time."""
         self.hold = False
         """Unary calls are not answered while their caller waits; `held` tells that one waits."""
         self.unavailable = 0
@@ -58,6 +61,17 @@ class State:
             self.log.append(event)
             self.changed.notify_all()
 
+    def seal(self, session: session_pb2.Session, outcome: session_pb2.Outcome) -> None:
+        """Freezes a session, as the service does; `outcome` may be empty."""
+        traces = self.of_session(session.session_id)
+        session.state = session_pb2.SESSION_STATE_SEALED
+        session.seal_time.GetCurrentTime()
+        if outcome.ListFields():
+            session.outcome.CopyFrom(outcome)
+        session.call_count = len(traces)
+        session.digest = digest.session_digest(trace.digest for trace in traces)
+        self.append(event_pb2.Event(session_sealed=event_pb2.SessionSealed(session=session)))
+
     def head(self) -> int:
         return self.log[-1].sequence if self.log else 0
 
@@ -85,6 +99,7 @@ class State:
             response_json=b'{"choices": []}',
         )
         made.completions.add(token_ids=int32s(7, 8), logprobs=b"\0\0\0\xbf\0\0\xc0\x7f", finish_reason="stop")
+        made.digest = digest.trace_digest(made)
         self.traces[made.trace_id] = made
         self.bases[made.trace_id] = base.trace_id if base else ""
         return made

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rolltrace.v1 import trace_pb2
+from rolltrace.v1 import session_pb2, trace_pb2
 from rolltrace_client.__main__ import main
 
 from .canned import Canned
@@ -57,6 +57,9 @@ class Shell:
     def json(self, *arguments: str) -> list[Any]:
         return [json.loads(line) for line in self(*arguments, "--json").splitlines()]
 
+    def status(self, *arguments: str) -> tuple[int, str, str]:
+        return rolltrace("--control", self.target, *arguments)
+
     def refused(self, *arguments: str) -> tuple[int, str]:
         status, _, err = rolltrace("--control", self.target, *arguments)
         return status, err
@@ -76,6 +79,36 @@ def test_sessions(run: Shell) -> None:
     assert run("sessions", "list").split()[:2] == ["ID", "STATE"]
     assert run("sessions", "delete", "a/b:0") == "deleted: sessions 1, traces 0\n"
     assert run.refused("sessions", "delete", "a/b:0") == (1, "rolltrace: no such session: a/b:0\n")
+
+
+def test_a_session_is_sealed_and_verified(run: Shell, state: State) -> None:
+    run("sessions", "create", "s", "--max-calls", "9", "--max-time", "60")
+    state.record("s", 2)
+    assert 'limits                  {"max_calls": 9' in run("sessions", "show", "s")
+    status, out, err = run.status("sessions", "verify", "s")
+    assert (status, out) == (1, "")
+    assert "wrong: session s is OPEN: seal it first" in err
+    shown = run("sessions", "seal", "s", "--status", "success", "--reward", "1", "--in-flight", "cancel")
+    assert '"status": "success"' in shown
+    assert [made["session_id"] for made in run.json("sessions", "list", "--state", "sealed")] == ["s"]
+    assert run.json("sessions", "list", "--state", "sealing") == []
+    assert run("sessions", "verify", "s").startswith("verified: 2 calls, digest ")
+    assert run.json("sessions", "verify", "s") == [
+        {"wrong": [], "missing": [], "verified": True, "complete": True}
+    ]
+    state.traces["t-1"].completions[0].logprobs = bytes(8)
+    assert run.refused("sessions", "verify", "s")[0] == 1
+    assert run.json("traces", "list", "s")[0]["digest"] == state.traces["t-0"].digest.hex()
+
+
+def test_what_a_session_lacks_is_told_in_words(run: Shell, state: State) -> None:
+    state.record("s")
+    run("sessions", "seal", "s")
+    state.sessions["s"].incomplete = True
+    state.sessions["s"].incomplete_reasons.add(kind=session_pb2.INCOMPLETE_KIND_INTERRUPTED, call_count=1)
+    words = "1 call interrupted: the proxy went away meanwhile, or the store was full"
+    assert f"incomplete              {words}\n" in run("sessions", "show", "s")
+    assert run.status("sessions", "verify", "s")[::2] == (0, f"missing: {words}\n")
 
 
 def test_workers(run: Shell) -> None:

@@ -13,17 +13,30 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 
-from rolltrace.v1 import event_pb2, gateway_service_pb2, session_pb2, trace_pb2, trace_service_pb2, worker_pb2
+from rolltrace.v1 import (
+    event_pb2,
+    gateway_service_pb2,
+    session_pb2,
+    session_service_pb2,
+    trace_pb2,
+    trace_service_pb2,
+    worker_pb2,
+)
 from rolltrace_client import (
     CallStatus,
     CaptureGapKind,
     Completion,
     Cursor,
+    DeleteReason,
     EventKind,
+    IncompleteKind,
+    IncompleteReason,
+    InFlightCalls,
     NotFound,
     Outcome,
     Position,
     Session,
+    SessionLimits,
     SessionState,
     Status,
     Trace,
@@ -102,6 +115,9 @@ def test_values_travel_between_processes() -> None:
     ("words", "contract"),
     [
         (SessionState, session_pb2.SessionState),
+        (IncompleteKind, session_pb2.IncompleteKind),
+        (InFlightCalls, session_service_pb2.InFlightCalls),
+        (DeleteReason, event_pb2.DeleteReason),
         (WorkerState, worker_pb2.WorkerState),
         (WorkerHealth, worker_pb2.WorkerHealth),
         (CallStatus, trace_pb2.CallStatus),
@@ -122,6 +138,8 @@ def test_words_are_those_of_the_contract(words: type[Word], contract: EnumTypeWr
     [
         (Session, session_pb2.Session.DESCRIPTOR),
         (Outcome, session_pb2.Outcome.DESCRIPTOR),
+        (IncompleteReason, session_pb2.IncompleteReason.DESCRIPTOR),
+        (SessionLimits, session_pb2.SessionLimits.DESCRIPTOR),
         (Trace, trace_pb2.Trace.DESCRIPTOR),
         (Completion, trace_pb2.Completion.DESCRIPTOR),
         (Status, gateway_service_pb2.GetStatusResponse.DESCRIPTOR),

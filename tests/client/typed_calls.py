@@ -18,6 +18,8 @@ from rolltrace_client import (
     Client,
     Cursor,
     Event,
+    IncompleteReason,
+    InFlightCalls,
     NewSession,
     PolicyChangedEvent,
     Position,
@@ -27,10 +29,12 @@ from rolltrace_client import (
     Status,
     Trace,
     TraceEvent,
+    Verification,
     View,
     Worker,
     WorkerChangedEvent,
     WorkerState,
+    verify,
 )
 
 
@@ -40,6 +44,10 @@ def sync_calls(client: Client) -> None:
     assert_type(session.base_url, str)
     assert_type(session.create_time, datetime | None)
     assert_type(client.create_sessions([NewSession(group_id="g")] * 2), list[Session])
+    sealed = client.seal_session("s", status="success", reward=1.0, in_flight=InFlightCalls.CANCEL)
+    assert_type(sealed.incomplete_reasons, list[IncompleteReason])
+    assert_type(verify(sealed, client.list_traces("s")), Verification)
+    client.create_session(limits={"max_calls": 20})
     assert_type(client.delete_session("s"), int)
     assert_type(client.register_worker("http://h:1", model_names=["m"]), Worker)
     assert_type(client.update_worker("w", state=WorkerState.CORDONED), Worker)
@@ -86,6 +94,7 @@ async def async_calls(client: AsyncClient) -> None:
 async def wrong_calls(client: Client, async_client: AsyncClient) -> None:
     client.create_session(label={})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.create_session(labels={"a": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    client.create_session(limits={"calls": 1})  # type: ignore[typeddict-item]  # pyright: ignore[reportArgumentType]
     client.create_sessions([{"group": "g"}])  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
     client.get_session()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.subscribe(view="FULL")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

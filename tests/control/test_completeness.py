@@ -32,7 +32,7 @@ class Rollout:
             trace_id=str(uuid.uuid4()), session_id="s", status=trace_pb2.CALL_STATUS_INTERRUPTED
         )
         lacking.capture_gaps.append(CaptureGap(kind=trace_pb2.CAPTURE_GAP_KIND_LOGPROBS))
-        completed.usage.prompt_tokens, completed.usage.completion_tokens = 3, 2
+        completed.usage.prompt_tokens, completed.usage.completion_tokens = 30, 20
         self.traces = [completed, lacking, interrupted, late]
         for index, trace in enumerate(self.traces):
             trace.call_index, trace.sequence, trace.late = index, 10 + 2 * index, index == 3
@@ -43,8 +43,8 @@ class Rollout:
             call_count=3,
             failed_call_count=1,
             late_call_count=1,
-            prompt_token_count=3,
-            completion_token_count=2,
+            prompt_token_count=30 + len(lacking.prompt_token_ids) // 4,
+            completion_token_count=20 + 2,
             incomplete=True,
             incomplete_reasons=[
                 IncompleteReason(kind=kind, call_count=1) for kind in (GAP, INTERRUPTED, IN_FLIGHT)

@@ -14,12 +14,13 @@ import pytest
 
 from rolltrace.v1 import trace_pb2
 from rolltrace.v1.event_pb2 import EVENT_KIND_SESSION_DELETED, EVENT_KIND_TRACE
+from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.session_service_pb2 import DeleteSessionRequest
 from rolltrace.v1.trace_service_pb2 import EventFilter, SubscribeRequest
 from rolltrace_control import batches
 from rolltrace_control.server import serve
 from rolltrace_settings.settings import Settings
-from rolltrace_store import NotFoundError, Store, open_store
+from rolltrace_store import NotFoundError, Store, WriteView, open_store
 from tests import promises
 from tests.control.conftest import OPTIONS, SETTINGS, Control, connected, controlling
 from tests.control.subscriber import Stop, after, follow, follow_to_the_end, head, reaches, truth
@@ -33,23 +34,29 @@ SESSIONS = 7
 
 @asynccontextmanager
 async def writing(store: Store, count: int, dice: random.Random) -> AsyncGenerator[None, None]:
-    """Records `count` traces and deletes sessions now and then, beside the block, which waits for it."""
+    """Records `count` traces and remakes sessions now and then, beside the block, which waits for it."""
 
     async def write() -> None:
         for _ in range(count):
             session_id = f"s-{dice.randrange(SESSIONS)}"
             await store.append_trace(samples.trace(session_id, padding=dice.randrange(4096)))
             if dice.random() < 0.1:
-                await delete(store, f"s-{dice.randrange(SESSIONS)}")
+                await remake(store, f"s-{dice.randrange(SESSIONS)}")
 
     task = asyncio.create_task(write())
     yield
     await task
 
 
-async def delete(store: Store, session_id: str) -> None:
+async def remake(store: Store, session_id: str) -> None:
+    """Deletes the session, and makes another one of its name, since calls alone cannot bring it back."""
+
+    def work(view: WriteView) -> None:
+        view.delete_session(session_id)
+        view.create_session(Session(session_id=session_id))
+
     try:
-        await store.write(lambda view: view.delete_session(session_id))
+        await store.write(work)
     except NotFoundError:
         return
 

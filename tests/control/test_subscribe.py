@@ -13,6 +13,7 @@ from rolltrace.v1 import event_pb2 as event
 from rolltrace.v1 import trace_pb2
 from rolltrace.v1 import trace_service_pb2 as pb
 from rolltrace.v1.gateway_service_pb2 import GetStatusRequest
+from rolltrace.v1.session_service_pb2 import SealSessionRequest
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_control import pace
 from rolltrace_control.server import serve
@@ -85,14 +86,18 @@ async def test_every_kind_of_event_comes_whole(control: Control, store: Store) -
     await store.append_trace(trace)
     await store.write(lambda view: view.put_worker(Worker(worker_id="w", url="http://w", api_key="secret")))
     await store.write(lambda view: view.delete_session("s"))
+    trace.session_id = "t"
     await store.append_trace(trace)
-    seen = await follow(control, reaches(4))
-    assert [e.WhichOneof("event") for e in seen.events] == ["worker_changed", "session_deleted", "trace"]
-    assert [e.sequence for e in seen.events] == [2, 3, 4]
+    sealed = (await control.sessions.SealSession(SealSessionRequest(session_id="t"))).session
+    seen = await follow(control, reaches(5))
+    kinds = ["worker_changed", "session_deleted", "trace", "session_sealed"]
+    assert [e.WhichOneof("event") for e in seen.events] == kinds
+    assert [e.sequence for e in seen.events] == [2, 3, 4, 5]
     assert seen.events[0].worker_changed.worker == Worker(worker_id="w", url="http://w")
     assert seen.events[1].session_deleted.deleted_trace_count == 1
     assert seen.events[2].trace.request_json == trace.request_json
     assert seen.events[2].trace.completions == trace.completions
+    assert seen.events[3].session_sealed.session.digest == sealed.digest != ""
     promises.check([seen], await truth(store))
 
 

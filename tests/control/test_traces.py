@@ -13,7 +13,9 @@ import zstandard
 from google.rpc import error_details_pb2 as rpc  # type: ignore[import-untyped]  # typed, without py.typed
 
 from rolltrace import compact
+from rolltrace.digest import trace_digest
 from rolltrace.v1 import trace_pb2 as pb
+from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.trace_service_pb2 import GetTraceRequest, ListTracesRequest, ListTracesResponse
 from rolltrace_store import Store
 from tests.control.conftest import Control
@@ -48,7 +50,7 @@ async def recorded(store: Store, traces: Sequence[pb.Trace]) -> list[pb.Trace]:
     for trace in traces:
         commit = await store.append_trace(trace)
         stored = await stored_trace(store, trace.trace_id)
-        place = pb.Trace(sequence=commit.sequence, call_index=commit.call_index)
+        place = pb.Trace(sequence=commit.sequence, call_index=commit.call_index, digest=trace_digest(trace))
         place.parent_trace_id = pb.Trace.FromString(stored).parent_trace_id
         place.MergeFrom(trace)
         full.append(place)
@@ -138,8 +140,7 @@ async def test_a_page_ends_before_a_mebibyte_but_has_one_trace(control: Control,
 
 
 async def test_a_session_without_traces_has_an_empty_page(control: Control, store: Store) -> None:
-    store.admit("s")
-    await store.append_trace(samples.trace("other"))
+    await store.write(lambda view: view.create_session(Session(session_id="s")))
     assert await control.traces.ListTraces(ListTracesRequest(session_id="s")) == ListTracesResponse()
 
 

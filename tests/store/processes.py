@@ -75,7 +75,7 @@ async def remake(path: str, session_id: str) -> None:
 
 
 async def serve(path: str, session_id: str) -> None:
-    """Runs calls until it is killed; prints each trace_id when it is admitted, and again when it has ended."""
+    """Runs calls until it is killed; prints each trace_id when it is admitted and when it has ended."""
     store = open_store(path, options(), proxy=True)
 
     async def one_after_the_other() -> None:
@@ -108,12 +108,5 @@ async def present(path: str, session_id: str = "", calls: str = "0") -> None:
 
 if __name__ == "__main__":
     commands: dict[str, Callable[..., Coroutine[None, None, None]]]
-    commands = {
-        "write": write,
-        "watch": watch,
-        "present": present,
-        "remake": remake,
-        "serve": serve,
-        "sweep": sweep,
-    }
+    commands = {work.__name__: work for work in (present, remake, serve, sweep, watch, write)}
     asyncio.run(commands[sys.argv[1]](*sys.argv[2:]))

@@ -150,7 +150,7 @@ def _age_of_no_tombstone(db: Damage) -> None:
         (_lost_sealed, "sealed: session s is not there, but it is SEALED"),
         (_sealed_of_an_open_one, "sealed: session u is not there, or not SEALED"),
         (_sealed_at_another_time, "sealed: session s was not sealed at 5"),
-        (_unsealed_counters, "counters: session s has counters that are sealed: False"),
+        (_unsealed_counters, "counters: session s has counters that are sealed: False, and is: True"),
         (_sealed_too_soon, "counters: session u has late calls, but is not sealed"),
         (_back_from_the_dead, "tombstones: session gone has a tombstone, but is there"),
         (_ageless_tombstone, "tombstones: session gone has no row in tombstone_times"),

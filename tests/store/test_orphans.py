@@ -112,7 +112,7 @@ def test_the_trace_says_what_is_known_and_what_is_not() -> None:
     admission.admit_time.seconds = 5
     admission.retry_number = 2
     trace = interrupted(RunningCall("77-abc", 1, admission))
-    assert (trace.trace_id, trace.model, trace.labels) == (admission.trace_id, "m", {"run": "1"})
+    assert (trace.trace_id, trace.model, trace.labels["run"]) == (admission.trace_id, "m", "1")
     assert (trace.admit_time.seconds, trace.retry_number) == (5, 2)
     assert (trace.status, trace.error.code) == (pb.CALL_STATUS_INTERRUPTED, "interrupted")
     assert "77-abc" in trace.error.message

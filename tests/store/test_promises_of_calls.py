@@ -1,7 +1,7 @@
 """Any order of admissions, ends, seals, deletions and deaths, against a model of what was promised.
 
-The promises: every admitted call ends as exactly one trace, or its session was deleted; what comes after a seal
-changes nothing that was sealed; a reader of the FULL traces computes the session's digest.
+The promises: every admitted call ends as exactly one trace, or its session was deleted; what comes after a
+seal changes nothing that was sealed; a reader of the FULL traces computes the session's digest.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from rolltrace_store import (
 from rolltrace_store.check import check
 from rolltrace_store.inspection import snapshot
 from tests.store import samples
+from tests.store.completeness import IN_FLIGHT, INTERRUPTED, reasons
 from tests.store.processes import options
 
 NAMES = ("a", "a/b", "b")
@@ -59,6 +60,7 @@ class Known:
     late: list[str] = field(default_factory=list[str])
     running: dict[str, Call] = field(default_factory=dict[str, Call])
     left: int = 0
+    interrupted: int = 0
 
     def end(self, call: Call) -> int:
         """Returns its call_index."""
@@ -135,6 +137,7 @@ class Model:
             if call.life < self.life
         ]
         for session, call in sorted(orphans, key=lambda pair: pair[1].trace.trace_id):
+            session.interrupted += session.state != SEALED
             session.end(call)
         return len(orphans)
 
@@ -200,18 +203,12 @@ def agree(view: ReadView, model: Model) -> None:
         assert [trace.trace_id for trace in traces] == known.calls + known.late
         assert [trace.late for trace in traces] == [False] * len(known.calls) + [True] * len(known.late)
         assert (session.state, session.call_count) == (known.state, len(known.calls))
-        assert (session.late_call_count, session.in_flight_call_count) == (
-            len(known.late),
-            len(known.running),
-        )
+        assert session.late_call_count == len(known.late)
+        assert session.in_flight_call_count == len(known.running)
         chain = digest.session_digest(digest.trace_digest(by_id[trace_id]) for trace_id in known.calls)
         assert session.digest == (chain if known.state == SEALED else "")
-        left = [
-            r.call_count
-            for r in session.incomplete_reasons
-            if r.kind == session_pb2.INCOMPLETE_KIND_IN_FLIGHT
-        ]
-        assert left == ([known.left] if known.left else [])
+        expected = {INTERRUPTED: known.interrupted, IN_FLIGHT: known.left}
+        assert reasons(session) == {kind: count for kind, count in expected.items() if count}
 
 
 async def live(path: Path, model: Model, batches: Sequence[Sequence[Step]]) -> None:

@@ -37,6 +37,7 @@ def line(trace: Trace) -> str:
     words += [str(latency), str(finish)]
     words += [f"{gaps} gaps"] if gaps else []
     words += [trace.error.code] if trace.error else []
+    words += ["late"] if trace.late else []
     return "  ".join([*filter(None, words), str(trace_id)])
 
 
@@ -47,7 +48,7 @@ def page(trace: Trace, *, whole_prompt: bool) -> str:
 
 def _facts(trace: Trace) -> Iterator[str]:
     yield f"trace      {trace.trace_id}"
-    yield f"session    {trace.session_id}, call {trace.call_index}"
+    yield f"session    {trace.session_id}, call {trace.call_index}{', late' if trace.late else ''}"
     yield f"status     {trace.status}, HTTP {trace.http_status or 'none'}"
     if trace.error:
         yield f"error      {trace.error.code}: {trace.error.message}"
@@ -60,6 +61,8 @@ def _facts(trace: Trace) -> Iterator[str]:
         )
     if trace.parent_trace_id:
         yield f"parent     {trace.parent_trace_id}"
+    if trace.retried_trace_id:
+        yield f"retries    {trace.retried_trace_id}"
     if trace.policy_version:
         yield f"policy     {trace.policy_version}"
     for gap in trace.capture_gaps:

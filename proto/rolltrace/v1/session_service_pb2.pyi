@@ -182,7 +182,7 @@ class SessionFilter(google.protobuf.message.Message):
     session_id_prefix: builtins.str
     """Takes sessions whose id begins so."""
     state: rolltrace.v1.session_pb2.SessionState.ValueType
-    """Takes sessions in this state; UNSPECIFIED takes both."""
+    """Takes sessions in this state; UNSPECIFIED takes all."""
     group_id: builtins.str
     """Takes sessions of this group; empty takes all."""
     @property

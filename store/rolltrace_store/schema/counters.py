@@ -1,8 +1,8 @@
 """counters: session_id -> what the session's traces add up to.
 
 Apart from the session's row, so that a trace's commit rewrites 105 bytes and reads no message. No row
-stands for no traces. Value: the numbers as u64 in the order of Counters, u8 flags (1: sealed), the
-digest's 32 bytes; big-endian.
+stands for no traces. Value: the numbers as u64 in the order of Counters, u8 sealed (0 or 1), the digest's
+32 bytes; big-endian.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from rolltrace.digest import EMPTY
 from rolltrace_store.schema.codec import TEXT, Codec, Table
 
-_LAYOUT = struct.Struct(">9QB32s")
+_LAYOUT = struct.Struct(">9Q?32s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,7 @@ def _encode(counters: Counters) -> bytes:
 
 
 def _decode(data: bytes) -> Counters:
-    values = _LAYOUT.unpack(data)
-    return Counters(*values[:9], sealed=bool(values[9] & 1), digest=values[10])
+    return Counters(*_LAYOUT.unpack(data))
 
 
 COUNTERS: Table[str, Counters] = Table("counters", TEXT, Codec(_encode, _decode))

@@ -1,6 +1,6 @@
 """sealing: session_id -> how it is to be sealed; sealed: the sessions that are, by age, for retention.
 
-Value of sealing: u8 flags (1: cancel), u64 deadline, big-endian. Times are nanoseconds since 1970.
+Value of sealing: u8 cancel (0 or 1), u64 deadline, big-endian. Times are nanoseconds since 1970.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rolltrace_store.schema.age import AGE, Age
 from rolltrace_store.schema.codec import EMPTY, TEXT, Codec, Table
 
-_LAYOUT = struct.Struct(">BQ")
+_LAYOUT = struct.Struct(">?Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,7 @@ def _encode(row: SealingRow) -> bytes:
 
 
 def _decode(data: bytes) -> SealingRow:
-    flags, deadline = _LAYOUT.unpack(data)
-    return SealingRow(bool(flags & 1), deadline)
+    return SealingRow(*_LAYOUT.unpack(data))
 
 
 SEALING: Table[str, SealingRow] = Table("sealing", TEXT, Codec(_encode, _decode))
