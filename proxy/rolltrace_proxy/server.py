@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rolltrace_proxy import headers, paths
-from rolltrace_proxy.errors import Fault, Refused
+from rolltrace_proxy.errors import Fault, Refused, sealed
 from rolltrace_proxy.forward import Exchange, Shared, refusal
 from rolltrace_proxy.health import JsonObject, health, worker_health
 from rolltrace_proxy.metrics import Metrics
@@ -60,7 +60,7 @@ class Proxy:
             max_field_size=2 * settings.max_header_size,
             shutdown_timeout=1.0,
         )
-        self._ticker: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._host, self._port = settings.host, settings.port
 
     @property
@@ -83,7 +83,7 @@ class Proxy:
         site = web.TCPSite(self._runner, self._host, self._port, reuse_port=shared_port, backlog=BACKLOG)
         await site.start()
         self._port = self._runner.addresses[0][1]
-        self._ticker = asyncio.create_task(self._tick())
+        self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._name_lost())]
 
     async def drain(self) -> None:
         """Returns when no call runs any more."""
@@ -102,8 +102,8 @@ class Proxy:
     async def close(self) -> None:
         """Drains, then lets go of everything but the store."""
         await self.drain()
-        if self._ticker is not None:
-            self._ticker.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._runner.cleanup()
         await self.shared.upstream.close()
 
@@ -148,11 +148,16 @@ class Proxy:
         return web.Response(body=self.shared.metrics.render(worker_ids), headers={"Content-Type": kind})
 
     async def _refresh(self) -> None:
-        workers = self.shared.workers
-        workers.take(await self._store.read(workers.look))
+        """Takes in news of the workers and of sessions that end."""
+        workers, running = self.shared.workers, self.shared.running
+        news, sealing = await self._store.read(lambda view: (workers.look(view), view.sealing()))
+        workers.take(news)
+        for session in sealing:
+            if session.cancel:
+                running.cut(session.session_id, sealed(session.session_id))
 
     async def _tick(self) -> None:
-        """What must happen though no call comes: hearing of workers that drain, measuring."""
+        """What must happen though no call comes: hearing of workers and sessions, measuring."""
         loop, shared = asyncio.get_running_loop(), self.shared
         while True:
             due = loop.time() + TICK
@@ -165,8 +170,15 @@ class Proxy:
             shared.workers.report()
             self._measure()
 
+    async def _name_lost(self) -> None:
+        """Beside the ticker, since a store that is slow to take a trace must not stop that."""
+        while True:
+            await asyncio.sleep(TICK)
+            await self.shared.recorder.unrecorded.offer()
+
     def _measure(self) -> None:
         shared = self.shared
+        shared.metrics.unrecorded.set(len(shared.recorder.unrecorded))
         shared.metrics.in_flight.set(len(shared.tasks))
         shared.metrics.queued.set(self._store.queued_bytes())
         for row in shared.workers.rows():

@@ -132,6 +132,17 @@ class Settings:
         "Calls that one proxy runs at the same time; more are refused with 503. Each takes two open files.",
         low=1)
 
+    max_answer_size: int = setting(256 * MIB, SIZE, PROXY, "limits",
+        "The largest answer in one piece that is kept; a larger one is forwarded as it comes.", low=1)
+    session_max_calls: int = setting(0, COUNT, PROXY, "limits",
+        "Calls that a session may make, unless it says itself; more are refused with 429. 0: no limit.",
+        low=0)
+    session_max_tokens: int = setting(0, COUNT, PROXY, "limits",
+        "Prompt and sampled tokens that a session may take, unless it says itself. 0: no limit.", low=0)
+    session_max_time: float = setting(0.0, DURATION, PROXY, "limits",
+        "The time from its creation for which a session may make calls, unless it says itself. 0: no limit.",
+        low=0, high=WEEK)
+
     proxies: int = setting(1, COUNT, UP, "processes",
         "How many proxy processes share the port.", low=1, high=256)
     drain_timeout: float = setting(30.0, DURATION, BOTH, "processes",
