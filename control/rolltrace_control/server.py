@@ -26,6 +26,8 @@ from rolltrace_control.addresses import authority, proxy_url
 from rolltrace_control.gateway import GatewayServicer
 from rolltrace_control.interceptor import ErrorInterceptor
 from rolltrace_control.prober import Prober
+from rolltrace_control.retention import Retention
+from rolltrace_control.retention_rules import rules_of
 from rolltrace_control.sealer import Sealer
 from rolltrace_control.sessions import SessionServicer
 from rolltrace_control.watch import LogWatch
@@ -76,6 +78,7 @@ async def serve(settings: Settings, store: Store) -> AsyncGenerator[int, None]:
         await stack.enter_async_context(watch.running())
         await stack.enter_async_context(sealer.running())
         await stack.enter_async_context(Prober(store, http, settings).running())
+        await stack.enter_async_context(Retention(store, rules_of(settings)).running())
         await server.start()
         try:
             yield port

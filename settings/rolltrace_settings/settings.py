@@ -15,6 +15,7 @@ from rolltrace_settings.kinds import COUNT, DURATION, SIZE, TEXT, URL, Kind
 
 MIB = 1 << 20
 WEEK = 7 * 24 * 3600.0
+CENTURY = 100 * 365 * 24 * 3600.0
 
 Service = Literal["proxy", "control", "up"]
 T = TypeVar("T")
@@ -114,6 +115,17 @@ class Settings:
     min_free_disk: int = setting(64 * MIB, SIZE, BOTH, "data",
         "With less free on the disk of db_path, new calls are refused (507) before they reach a worker.",
         low=0)
+
+    retention_age: float = setting(0.0, DURATION, CONTROL, "retention",
+        "Sealed sessions go so long after their seal. 0 keeps them.", low=0, high=CENTURY)
+    retention_size: int = setting(0, SIZE, CONTROL, "retention",
+        "While the store uses more, the sessions that were sealed first go. 0 sets no limit.", low=0)
+    retention_open_age: float = setting(0.0, DURATION, CONTROL, "retention",
+        "Sessions that were never sealed go when no call of theirs ran for so long. 0 keeps them.",
+        low=0, high=CENTURY)
+    tombstone_age: float = setting(24 * 3600.0, DURATION, CONTROL, "retention",
+        "For so long no late call brings a deleted session back, and subscribers can learn of its deletion.",
+        low=0, high=CENTURY)
 
     connect_timeout: float = setting(5.0, DURATION, PROXY, "time-outs of a call",
         "To connect to a worker. Another worker is tried after it.", low=0.01, high=WEEK)

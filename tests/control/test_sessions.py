@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2 as rpc  # type: ignore[import-untyped]  # typed, without py.typed
 
 from rolltrace.v1 import session_pb2 as session_pb
 from rolltrace.v1 import session_service_pb2 as pb
-from rolltrace.v1.session_pb2 import Session
+from rolltrace.v1.session_pb2 import Session, SessionLimits
 from rolltrace_store import Store
 from tests.control.conftest import Control
 from tests.control.details import failure
@@ -69,12 +70,25 @@ async def test_a_session_that_came_by_a_call_exists_already(control: Control, st
         ({"digest": "d"}, "session.digest"),
         ({"base_url": "http://x"}, "session.base_url"),
         ({"outcome": session_pb.Outcome()}, "session.outcome"),
+        ({"api_key": "k"}, "session.api_key"),
+        ({"incomplete_reasons": [session_pb.IncompleteReason()]}, "session.incomplete_reasons"),
+        ({"late_call_count": 1}, "session.late_call_count"),
+        ({"in_flight_call_count": 1}, "session.in_flight_call_count"),
         ({"sampling_params": {"top_p": float("nan")}}, "session.sampling_params"),
+        ({"limits": SessionLimits(max_time=Duration(seconds=-1))}, "session.limits.max_time"),
     ],
 )
 async def test_a_bad_session_names_its_field(control: Control, fields: dict[str, object], field: str) -> None:
     failed = await failure(control.sessions.CreateSession(create(**fields)))
     assert (failed.code, failed.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+async def test_limits_are_kept_as_given(control: Control) -> None:
+    limits = SessionLimits(max_calls=0, max_time=Duration(seconds=90))
+    await control.sessions.CreateSession(create(session_id="s", limits=limits))
+    got = (await control.sessions.GetSession(pb.GetSessionRequest(session_id="s"))).session
+    assert got.limits == limits
+    assert not got.limits.HasField("max_tokens")
 
 
 async def test_the_same_request_gets_the_same_answer(control: Control) -> None:
