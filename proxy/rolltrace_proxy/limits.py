@@ -21,9 +21,9 @@ class Limits:
     max_time: float
 
 
-def limits_of(session: Session | None, settings: Settings) -> Limits:
+def limits_of(session: Session, settings: Settings) -> Limits:
     """The session's own, and the gateway's where it says nothing."""
-    own = Session().limits if session is None else session.limits
+    own = session.limits
     return Limits(
         own.max_calls if own.HasField("max_calls") else settings.session_max_calls,
         own.max_tokens if own.HasField("max_tokens") else settings.session_max_tokens,
