@@ -24,6 +24,9 @@ class Fault(enum.StrEnum):
     INVALID_SESSION_ID = "invalid_session_id"
     INVALID_PATH = "invalid_path"
     INVALID_REQUEST = "invalid_request"
+    AMBIGUOUS_KEY = "ambiguous_key"
+    INVALID_API_KEY = "invalid_api_key"
+    PERMISSION_DENIED = "permission_denied"
     NOT_FOUND = "not_found"
     SESSION_SEALED = "session_sealed"
     SESSION_DELETED = "session_deleted"
@@ -50,6 +53,9 @@ _TABLE: dict[Fault, tuple[int, str]] = {
     Fault.INVALID_SESSION_ID: (400, _INVALID),
     Fault.INVALID_PATH: (400, _INVALID),
     Fault.INVALID_REQUEST: (400, _INVALID),
+    Fault.AMBIGUOUS_KEY: (400, _INVALID),
+    Fault.INVALID_API_KEY: (401, _INVALID),
+    Fault.PERMISSION_DENIED: (403, _INVALID),
     Fault.NOT_FOUND: (404, _INVALID),
     Fault.SESSION_SEALED: (409, _INVALID),
     Fault.SESSION_DELETED: (410, _INVALID),
@@ -122,7 +128,8 @@ class Refused(Exception):
     def headers(self) -> dict[str, str]:
         soon = {"Retry-After": "1"} if self.fault in _RETRY_SOON else {}
         never = {"x-should-retry": "false"} if self.fault in _NEVER_RETRY else {}
-        return {"Content-Type": "application/json", **soon, **never}
+        challenge = {"WWW-Authenticate": 'Bearer realm="rolltrace"'} if self.status == 401 else {}
+        return {"Content-Type": "application/json", **soon, **never, **challenge}
 
     def body(self) -> bytes:
         kind = _TABLE[self.fault][1]

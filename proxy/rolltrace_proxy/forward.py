@@ -30,6 +30,7 @@ from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_proxy import headers, retry, routing
+from rolltrace_proxy.access import Access
 from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
 from rolltrace_proxy.arrival import Arrivals
 from rolltrace_proxy.breaker import Breaker
@@ -66,6 +67,8 @@ class Shared:
     workers: Workers
     upstream: Upstream
     metrics: Metrics
+    access: Access = field(init=False)
+    """Set before anything listens."""
     tasks: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
     draining: bool = False
     """No new calls."""
@@ -251,7 +254,7 @@ class Exchange:
         outgoing = Outgoing(
             self._request.method,
             worker_url(worker.url, worker.api_path, self._target),
-            headers.to_worker(self._request.headers.items(), worker.api_key),
+            headers.to_worker(self._shared.access.forwarded(self._request.headers.items()), worker.api_key),
             plan.body or None,
         )
         return await self._shared.upstream.send(outgoing, breaker)

@@ -34,6 +34,7 @@ class Metrics:
             "rolltrace_calls", "Recorded calls that ended.", ["endpoint", "status", "http_status"], registry=r
         )
         self.passed = Counter("rolltrace_passed", "Requests forwarded without a record.", registry=r)
+        self.denied = Counter("rolltrace_denied", "Requests that access denied.", ["reason"], registry=r)
         self.latency = Histogram(
             "rolltrace_call_seconds",
             "From admission to the end of the worker's answer.",

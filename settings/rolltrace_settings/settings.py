@@ -3,7 +3,8 @@
 From this table come the flags, the environment variables, the YAML keys, `--help` and
 docs/configuration.md. A setting's flag is `--name-with-dashes`, its variable `ROLLTRACE_NAME`, its YAML
 key `name`. Flags win over the environment, the environment over YAML, YAML over defaults.
-`rolltrace up` has every setting, since it starts both services.
+`rolltrace up` has every setting, since it starts both services. A setting that is a secret has no flag,
+since a command line is for everybody to see, and is never shown.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypeVar
 
-from rolltrace_settings.kinds import COUNT, DURATION, SIZE, TEXT, URL, Kind
+from rolltrace_settings.kinds import COUNT, DURATION, SIZE, SWITCH, TEXT, URL, Kind
 
 MIB = 1 << 20
 WEEK = 7 * 24 * 3600.0
@@ -38,6 +39,7 @@ class Declaration:
     high: float | None = None
     choices: tuple[str, ...] = ()
     required: bool = False
+    secret: bool = False
 
 
 def setting(
@@ -51,10 +53,11 @@ def setting(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     required: bool = False,
+    secret: bool = False,
 ) -> T:
     """Declare one setting. (Typed as its default, as dataclasses.field is.)"""
-    declaration = Declaration(help, group, services, kind, low, high, choices, required)
-    declared: T = field(default=default, metadata={"declaration": declaration})
+    declaration = Declaration(help, group, services, kind, low, high, choices, required, secret)
+    declared: T = field(default=default, repr=not secret, metadata={"declaration": declaration})
     return declared
 
 
@@ -71,6 +74,7 @@ class WorkerSetting:
     api_path: str = ""
     api_key: str = field(default="", repr=False)
     engine: str = ""
+    ca_file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,26 @@ class Settings:
     public_url: str = setting("", URL, CONTROL, "addresses",
         "What agents put before /sessions/, when they reach the proxy by another name "
         "than http://HOST:PORT, e.g. through a load balancer.")
+
+    auth: Literal["none", "token"] = setting("none", TEXT, BOTH, "access",
+        "Who gets in: 'none' everybody, 'token' the holder of the admin token and, to its own path, "
+        "the holder of a session's key.", choices=("none", "token"))
+    admin_token_file: str = setting("", TEXT, BOTH, "access",
+        "A file with the admin token; of several lines, each is a token.")
+    admin_token: str = setting("", TEXT, BOTH, "access",
+        "The admin token itself, when there is no file.", secret=True)
+    insecure: bool = setting(False, SWITCH, BOTH, "access",
+        "Listen at other addresses than loopback without auth.")
+    tls_cert_file: str = setting("", TEXT, BOTH, "access",
+        "The certificate chain of both services, PEM. With it they speak TLS alone.")
+    tls_key_file: str = setting("", TEXT, BOTH, "access", "The certificate's private key, PEM.")
+    tls_client_ca_file: str = setting("", TEXT, BOTH, "access",
+        "Certificates that a trainer's own must descend from, PEM (mutual TLS of the control service).")
+    forward_authorization: bool = setting(False, SWITCH, PROXY, "access",
+        "Pass an agent's Authorization, api keys and cookies on to the worker.")
+    redact: str = setting("", TEXT, PROXY, "access",
+        "A function, as module:function, that takes a request's body and its endpoint and returns the body "
+        "to record.")
 
     workers: tuple[WorkerSetting, ...] = setting((), URL, BOTH, "workers",
         "Inference servers to forward calls to, besides those registered over gRPC.")
