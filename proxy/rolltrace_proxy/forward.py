@@ -262,7 +262,7 @@ class Exchange:
             plan.body or None,
             worker.ca_pem,
         )
-        return await self._shared.upstream.send(outgoing, breaker.succeeded)
+        return await self._shared.upstream.send(outgoing, breaker)
 
     async def _pass_on(self, plan: Rewrite, response: aiohttp.ClientResponse) -> web.StreamResponse:
         """Each piece goes on as it comes, but for the end, which waits until the call is recorded."""

@@ -100,11 +100,13 @@ def test_the_grammar_of_a_chat_stream() -> None:
     assert [chunk.get("usage") for chunk in made] == [None] * 6 + [{"total_tokens": 1}]
 
 
-def a_trace(**fields: Any) -> pb.Trace:
+def a_trace(**fields: Json) -> pb.Trace:
     answer = json.dumps(chat_answer()).encode()
-    return pb.Trace(
-        **{"endpoint": "chat/completions", "status": 1, "http_status": 200, "response_json": answer} | fields
-    )
+    trace = pb.Trace(endpoint="chat/completions", status=pb.CALL_STATUS_COMPLETED, response_json=answer)
+    trace.MergeFrom(pb.Trace(**fields))
+    if "response_json" in fields:
+        trace.response_json = fields["response_json"]
+    return trace
 
 
 @pytest.mark.parametrize("sample", WHOLES, ids=named)

@@ -25,8 +25,8 @@ def gives_up(response: aiohttp.ClientResponse) -> bool:
     return response.headers.items() >= GIVE_UP.items()
 
 
-async def called(gate: Gateway, **fields: object) -> int:
-    async with gate.chat(**fields) as response:
+async def called(gate: Gateway, session_id: str = "s", **fields: object) -> int:
+    async with gate.chat(session_id, **fields) as response:
         await response.read()
         return response.status
 
@@ -272,10 +272,9 @@ async def test_max_calls_of_a_session(store: Store) -> None:
         assert [await called(gate), await called(gate)] == [200, 200]
         for _ in range(2):
             async with gate.chat() as response:
-                error = (await response.json())["error"]
-                assert (response.status, error["code"]) == (429, "session_limit")
+                assert (response.status, await error_of(response)) == (429, "session_limit")
+                assert "max_calls is 2, and it has made 2, with 0 more in flight" in await response.text()
                 assert gives_up(response)
-        assert "max_calls is 2, and it has made 2, with 0 more in flight" in error["message"]
         assert await called(gate, session_id="other") == 200
         statuses = [(trace.status, trace.http_status) for trace in await gate.traces()]
     assert statuses[2:] == [(pb.CALL_STATUS_REFUSED, 429)] * 2
