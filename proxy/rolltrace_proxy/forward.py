@@ -19,7 +19,6 @@ import uuid
 import zlib
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import web
@@ -30,26 +29,18 @@ from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_proxy import headers, retry, routing
-from rolltrace_proxy.access import Access
 from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
-from rolltrace_proxy.arrival import Arrivals
 from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State
 from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.errors import Fault, Refused, of_store
-from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.paths import Target, worker_url
-from rolltrace_proxy.recorder import Recorder
-from rolltrace_proxy.redaction import Redaction
 from rolltrace_proxy.replay import replay
 from rolltrace_proxy.retry import Repeat, Replay, Run
 from rolltrace_proxy.rewrite import Rewrite, rewrite
-from rolltrace_proxy.running import Running
-from rolltrace_proxy.upstream import Outgoing, Upstream, fault_of, never_sent, unread
-from rolltrace_proxy.workers import Workers
-from rolltrace_settings.settings import Settings
+from rolltrace_proxy.shared import Shared
+from rolltrace_proxy.upstream import Outgoing, fault_of, never_sent, unread
 from rolltrace_store.errors import StoreError
-from rolltrace_store.interface import Store
 
 log = logging.getLogger(__name__)
 
@@ -57,32 +48,6 @@ CLEAN_UP_TIMEOUT = 10.0
 """Seconds that recording may take once the agent has gone."""
 MAX_ATTEMPTS = 5
 """Workers that are tried when no connection can be made."""
-
-
-@dataclass(slots=True)
-class Shared:
-    """What all calls of a proxy share."""
-
-    settings: Settings
-    store: Store
-    workers: Workers
-    upstream: Upstream
-    metrics: Metrics
-    redaction: Redaction
-    access: Access = field(init=False)
-    """Set before anything listens."""
-    tasks: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
-    draining: bool = False
-    """No new calls."""
-    stopping: bool = False
-    """The calls that still run are being cancelled."""
-    running: Running = field(default_factory=Running)
-    arrivals: Arrivals = field(init=False)
-    recorder: Recorder = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.arrivals = Arrivals(self.settings, self.store, self.workers, self.running, self.metrics)
-        self.recorder = Recorder(self.store, self.metrics)
 
 
 async def clean_up(work: Coroutine[object, object, None], timeout: float) -> None:
