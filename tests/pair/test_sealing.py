@@ -155,7 +155,7 @@ async def test_calls_of_a_killed_proxy_are_what_the_session_lacks(pair: Pair) ->
         await agent.begin(LONG)
         await agent.begin(LONG)
         await asyncio.to_thread(pair.proxy.stop, signal.SIGKILL)
-        sealed = await client.seal_session("s")
+        sealed = await client.seal_session("s", seal_timeout=0.0)  # no time, and yet not IN_FLIGHT
         assert (sealed.state, sealed.call_count, sealed.failed_call_count) == ("SEALED", 3, 2)
         [reason] = sealed.incomplete_reasons
         assert (reason.kind, reason.call_count) == ("INTERRUPTED", 2)
