@@ -4,11 +4,12 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 DB      ?= data
 DEMO    ?= --turns 3
+MINUTES ?= 60
 PROTOS  := $(wildcard proto/rolltrace/v1/*.proto)
 SERVICES = $(shell grep -l '^service ' $(PROTOS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check stubs check-stubs bench test-vllm clean
+.PHONY: help setup run demo test check stubs check-stubs bench test-vllm fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -73,6 +74,16 @@ test-vllm: $(VENV)/.develops ## the end-to-end suite on a real vLLM on the CPU (
 	@tests/vllm/server/install.sh
 	@$(BIN)/python -m pytest tests/vllm -m vllm --timeout 900
 
+# Atheris is for this alone, so it has an environment of its own.
+.venv-fuzz/.ready: pyproject.toml
+	@test -x .venv-fuzz/bin/python || $(PYTHON) -m venv .venv-fuzz
+	@echo "installing rolltrace and atheris into .venv-fuzz (once) ..."
+	@.venv-fuzz/bin/python -m pip install -q -U 'pip>=25.1' && .venv-fuzz/bin/python -m pip install -q -e '.[all]' 'atheris>=3'
+	@touch $@
+
+fuzz: .venv-fuzz/.ready ## every fuzzing target for its share of MINUTES=60, guided by coverage
+	@.venv-fuzz/bin/python -m tests.fuzz $(MINUTES) $(TARGETS)
+
 clean: ## remove what the other targets made, but for data
-	@rm -rf .venv .stubs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	@rm -rf .venv .venv-fuzz .fuzz .stubs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

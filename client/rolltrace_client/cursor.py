@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_SEQUENCE = re.compile("0|[1-9][0-9]{0,19}")  # a u64, as str() writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,6 @@ class Cursor:
     def parse(cls, text: str) -> Cursor:
         """Raises ValueError for what str() has not written."""
         epoch, colon, sequence = text.rpartition(":")
-        if not colon or not (sequence.isascii() and sequence.isdecimal()):
+        if not colon or not _SEQUENCE.fullmatch(sequence):
             raise ValueError(f"{text!r} is no cursor: one looks like EPOCH:SEQUENCE")
         return cls(epoch, int(sequence))

@@ -33,7 +33,7 @@ def read(status: bytes) -> Details:
         for packed in _all(status, 3):  # Status.details, each a google.protobuf.Any
             name = _text(packed, 1).rpartition("/")[2]
             details = _with(details, name, _bytes(packed, 2))
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         pass
     return details
 

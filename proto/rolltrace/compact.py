@@ -63,6 +63,8 @@ def _from_base(
             f"trace {trace.trace_id} needs its base {trace.compact.base_trace_id} to be expanded"
         )
     size = 4 * payload.prompt_shared_ids
+    if size and base.completions and payload.prompt_base_completion >= len(base.completions):
+        raise ExpandError(f"trace {trace.trace_id} refers to a completion that its base has not")
     ids = context(base, payload.prompt_base_completion) if size else b""
     request = base.request_json
     if size > len(ids) or payload.request_prefix + payload.request_suffix > len(request):

@@ -15,6 +15,8 @@ from typing import cast
 
 from rolltrace_proxy.raw_json import ANYTHING, NULL, STRING, Object, Value, read, read_member
 
+MAX_DEPTH = 64
+"""Merging and joining take two calls a level of a stack that has a thousand."""
 _NAMES = frozenset({"role", "id", "type", "index", "finish_reason", "stop_reason"})
 
 
@@ -35,8 +37,10 @@ class Merge:
         self._top: Object = {}
         self._choices: dict[int, dict[str, _Growing]] = {}
 
-    def add(self, top: Object, choices: list[tuple[int, Object]]) -> None:
-        """One chunk, as the agent sees it, with its choices by index."""
+    def add(self, top: Object, choices: list[tuple[int, Object]]) -> bool:
+        """One chunk, as the agent sees it, with its choices by index. False when members of a choice are
+        left out: they hold a number that no float can, or nest deeper than MAX_DEPTH."""
+        whole = True
         for key, value in top.items():
             if value != NULL or key not in self._top:
                 self._top[key] = value
@@ -46,7 +50,12 @@ class Merge:
                 if value == NULL:
                     merged.setdefault(key, None)
                 elif key != "index":
-                    _merge_member(merged, key, cast("_Growing", read(ANYTHING, value)))
+                    member = read(ANYTHING, value)
+                    if member is None or _nests(member, MAX_DEPTH):
+                        whole = False
+                    else:
+                        _merge_member(merged, key, cast("_Growing", member))
+        return whole
 
     def message(self, index: int) -> Value:
         """The merged delta of a chat choice, as a message."""
@@ -76,6 +85,14 @@ class Merge:
             "message" if key == "delta" else key: self.message(index) if key == "delta" else _joined(value)
             for key, value in self._choices[index].items()
         }
+
+
+def _nests(value: Value, levels: int) -> bool:
+    """Whether lists and objects nest deeper than that."""
+    if isinstance(value, (dict, list)):
+        inner = value.values() if isinstance(value, dict) else value
+        return not levels or any(_nests(each, levels - 1) for each in inner)
+    return False
 
 
 def as_message(text: Value) -> Value:

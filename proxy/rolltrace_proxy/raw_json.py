@@ -38,11 +38,22 @@ def read(decoder: Decoder[T], data: Raw | bytes) -> T | None:
         return None
 
 
-def mend(data: bytes) -> bytes | None:
-    """An object that Python's own writer makes and JSON does not allow, made valid: NaN and infinities
-    become null, lone surrogates "?". None for anything else."""
+def read_object(data: bytes) -> Object | None:
+    """An object's members. None as well when data is not UTF-8, which the decoders only look for in what
+    they take apart."""
     try:
-        value = json.loads(data, parse_constant=lambda _: None)
+        if not data.isascii():
+            data.decode()
+    except UnicodeDecodeError:
+        return None
+    return read(OBJECT, data)
+
+
+def mend(data: bytes) -> bytes | None:
+    """An object that JSON does not allow, made valid: NaN and infinities, which Python's own writer makes,
+    become null, lone surrogates "?", bytes that are not UTF-8 U+FFFD. None for anything else."""
+    try:
+        value = json.loads(data.decode(errors="replace"), parse_constant=lambda _: None)
         mended = json.dumps(value, ensure_ascii=False).encode(errors="replace")
     except (ValueError, RecursionError):
         return None

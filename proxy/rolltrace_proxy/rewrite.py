@@ -26,12 +26,11 @@ from msgspec import Raw
 from rolltrace_proxy.raw_json import (
     ANYTHING,
     INTEGER,
-    OBJECT,
     STRING,
     Object,
     given,
-    read,
     read_member,
+    read_object,
     write,
 )
 
@@ -75,7 +74,7 @@ def rewrite(endpoint: str, body: bytes, *, enforced: Mapping[str, object], model
     or empty. Raises ValueError when an enforced value cannot be written as JSON.
     """
     captures = endpoint in TOKEN_ENDPOINTS
-    fields = read(OBJECT, body)
+    fields = read_object(body)
     spliceable = fields is not None
     if fields is None:
         fields = _read_leniently(body)
@@ -90,7 +89,7 @@ def rewrite(endpoint: str, body: bytes, *, enforced: Mapping[str, object], model
     sent = fields | changes
     return Rewrite(
         endpoint,
-        body=_splice(body, changes) if spliceable and fields.keys().isdisjoint(changes) else write(sent),
+        body=_splice(body, changes) if spliceable and fields.keys().isdisjoint(changes) else _joined(sent),
         model=read_member(STRING, sent, "model") or "",
         streamed=sent.get("stream") == _TRUE,
         captures=captures,
@@ -108,6 +107,12 @@ def _read_leniently(body: bytes) -> Object | None:
         return {key: Raw(json.dumps(each).encode()) for key, each in value.items()}
     except (ValueError, AttributeError, RecursionError):
         return None
+
+
+def _joined(members: Object) -> bytes:
+    """The object of members. Its keys are escaped, since one that only Python reads may be no UTF-8."""
+    written = [b"%b:%b" % (json.dumps(key).encode(), bytes(value)) for key, value in members.items()]
+    return b"{%b}" % b",".join(written)
 
 
 def _imposed(agent: Object, enforced: Mapping[str, object], model: str) -> Object:

@@ -44,7 +44,7 @@ class Event:
     end: int = 0
 
     def with_data(self, data: bytes) -> bytes:
-        """The event's bytes with other data, which must be one line."""
+        """The event's bytes with other data, which must be one line if the event's is."""
         if self.end:
             return b"%b%b%b" % (self.raw[: self.start], data, self.raw[self.end :])
         lines: list[bytes] = []
@@ -53,7 +53,7 @@ class Event:
                 lines.append(line)
             elif data:
                 ending = line[len(line.rstrip(b"\r\n")) :]
-                lines.append(b"data: " + data + ending)
+                lines.append(b"data: " + data.replace(b"\n", ending + b"data: ") + ending)
                 data = b""
         return b"".join(lines)
 

@@ -14,7 +14,17 @@ from msgspec import Raw
 from rolltrace_proxy import gaps
 from rolltrace_proxy.capture import Captured, Reader, error_message, strip
 from rolltrace_proxy.merge import Merge
-from rolltrace_proxy.raw_json import NULL, OBJECT, OBJECTS, Object, given, mend, read, read_member, write
+from rolltrace_proxy.raw_json import (
+    NULL,
+    OBJECT,
+    OBJECTS,
+    Object,
+    given,
+    mend,
+    read_member,
+    read_object,
+    write,
+)
 from rolltrace_proxy.rewrite import ID_KEYS, LOGPROB_KEYS, Rewrite
 from rolltrace_proxy.sse import MAX_EVENT_BYTES, Event, EventFramer, EventTooLargeError, parse_event
 from rolltrace_proxy.tokens import ID_KEY
@@ -83,7 +93,7 @@ class StreamAnswer:
         return self._forward_chunk(event, event.data)
 
     def _forward_chunk(self, event: Event, data: bytes) -> bytes:
-        top = read(OBJECT, data)
+        top = read_object(data)
         if top is None and (mended := mend(data)) is not None:
             self._forward_chunk(event, mended)
             return event.raw
@@ -101,7 +111,8 @@ class StreamAnswer:
         stripped = [strip(fields, self._rewrite.added) for fields in (top, *choices)]
         if idle:
             return b""
-        self._merge.add(top, indexed)
+        if not self._merge.add(top, indexed):
+            self._reader.gaps.note(gaps.UNREADABLE, f"not merged: {gaps.quote(data)}")
         if not any(stripped):
             return event.raw
         top["choices"] = Raw(write(choices))

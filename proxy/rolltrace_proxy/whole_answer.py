@@ -7,7 +7,7 @@ from msgspec import Raw
 from rolltrace_proxy import gaps
 from rolltrace_proxy.capture import Captured, Reader, error_message, strip
 from rolltrace_proxy.merge import as_message
-from rolltrace_proxy.raw_json import OBJECT, OBJECTS, STRING, Object, given, mend, read, read_member, write
+from rolltrace_proxy.raw_json import OBJECTS, STRING, Object, given, mend, read_member, read_object, write
 from rolltrace_proxy.rewrite import Rewrite
 
 
@@ -17,7 +17,7 @@ def read_whole_answer(rewrite: Rewrite, status: int, body: bytes) -> tuple[bytes
     A body that has to be mended to be read goes on as it came. So does an error answer (status from 400
     on), which has no gaps: its status says all.
     """
-    top = read(OBJECT, body)
+    top = read_object(body)
     if top is None and (mended := mend(body)) is not None:
         return body, read_whole_answer(rewrite, status, mended)[1]
     if status >= 400:

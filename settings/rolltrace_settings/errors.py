@@ -11,7 +11,10 @@ from collections.abc import Iterable
 
 
 class SettingsError(ValueError):
-    """A setting cannot be used. `str()` is one line."""
+    """A setting cannot be used. `str()` is one line: what a person or a file put into it is escaped."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(char if char.isprintable() else repr(char)[1:-1] for char in message))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from urllib.parse import urlsplit
 
 Scalar = str | int | float
@@ -47,6 +48,11 @@ def _quantity(text: str, units: dict[str, int] | dict[str, float], bare: str) ->
     return float(match[1]), units[match[2] or bare], match[1]
 
 
+def plain(value: object) -> str:
+    """The value as text that its kind reads back: a small float has no exponent."""
+    return f"{Decimal(repr(value)):f}" if isinstance(value, float) else str(value)
+
+
 def read_size(text: str) -> int:
     """Bytes, from "65536", "64KiB" or "1.5GB"."""
     try:
@@ -54,7 +60,7 @@ def read_size(text: str) -> int:
     except ValueError:
         raise ValueError("is not a size") from None
     size = int(digits) * int(unit) if digits.isdigit() else number * unit
-    if size != int(size):
+    if isinstance(size, float) and not size.is_integer():
         raise ValueError("is not a whole number of bytes")
     return int(size)
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from rolltrace_settings.errors import SettingsError
 from rolltrace_settings.flags import PROGRAMS, from_flags
+from rolltrace_settings.kinds import plain
 from rolltrace_settings.settings import DECLARATIONS, Service, Settings, variable
 from rolltrace_settings.sources import CONFIG_VARIABLE, from_environment, from_yaml
 from rolltrace_settings.understand import understand
@@ -44,5 +45,5 @@ def to_environment(settings: Settings) -> dict[str, str]:
         value: object = getattr(settings, name)
         if name == "workers":
             value = json.dumps([asdict(worker) for worker in settings.workers])
-        variables[variable(name)] = repr(value) if isinstance(value, float) else str(value)
+        variables[variable(name)] = plain(value) if isinstance(value, float) else str(value)
     return variables

@@ -54,7 +54,7 @@ def workers_from_text(text: str, place: str) -> Given:
         return Given([Given(url, place) for url in text.replace(",", " ").split()], place)
     try:
         entries = cast(list[object], json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise SettingsError(f"{place}: begins like a JSON list, but is none") from None
     return Given([_json_entry(entry, place) for entry in entries], place)
 
@@ -82,11 +82,19 @@ def from_yaml(path: str) -> dict[str, Given]:
     try:
         loader = yaml.SafeLoader(text)
         return _top(path, loader, loader.get_single_node())
+    except SettingsError:
+        raise
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise SettingsError(f"{path}{line}: is not YAML: {error.problem}") from None
     except yaml.YAMLError:
         raise SettingsError(f"{path}: is not YAML: it holds a character that is not allowed") from None
+    except RecursionError:
+        raise SettingsError(f"{path}: nests too deeply") from None
+    except (ValueError, OverflowError):  # of PyYAML's scanner: "\\UFFFFFFFF", or a version of 5000 digits
+        raise SettingsError(
+            f"{path}: is not YAML: it holds a number or an escape that is too large"
+        ) from None
 
 
 def _top(path: str, loader: SafeLoader, root: Node | None) -> dict[str, Given]:
@@ -138,9 +146,11 @@ def _scalar(loader: SafeLoader, node: Node, place: str) -> object:
         raise SettingsError(f"{place}: is a list or a mapping; a single value is expected")
     construct = cast("Callable[[Node], object]", loader.construct_object)  # pyright: ignore[reportUnknownMemberType]  # the types of PyYAML leave it open
     try:
-        return construct(node)
-    except ValueError:
+        value = construct(node)
+        str(value)  # a ValueError for an integer of thousands of digits
+    except (ArithmeticError, AttributeError, LookupError, ValueError):  # PyYAML lets all of them out
         raise SettingsError(f"{place}: is no value that YAML knows; put it in quotes") from None
+    return value
 
 
 def _line(node: Node) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import cast
+from urllib.parse import urlsplit
 
 from rolltrace_settings.errors import SettingsError, nearest
-from rolltrace_settings.kinds import COUNT, TEXT, URL, Kind, Scalar
+from rolltrace_settings.kinds import COUNT, TEXT, URL, Kind, Scalar, plain
 from rolltrace_settings.settings import DECLARATIONS, Declaration, Settings, WorkerSetting
 from rolltrace_settings.sources import Given, WorkerFields
 
@@ -54,10 +55,12 @@ def read_workers(given: Given) -> tuple[WorkerSetting, ...]:
     if not isinstance(entries, list):
         raise SettingsError(f"{given.place}: is not a list; write one '- url: http://host:port' a worker")
     workers = tuple(_worker(entry) for entry in cast(list[Given], entries))
-    urls = [worker.url + worker.api_path for worker in workers]
-    for url in urls:
-        if urls.count(url) > 1:
+    seen: set[str] = set()
+    for worker in workers:
+        url = worker.url + worker.api_path
+        if url in seen:
             raise SettingsError(f"{given.place}: {url} is given twice")
+        seen.add(url)
     return workers
 
 
@@ -96,7 +99,7 @@ def _worker_url(given: Given) -> tuple[str, str]:
     url = str(_read(URL, given))
     if not url:
         raise SettingsError(f"{given.place}: is empty")
-    return (url[: -len("/v1")], "/v1") if url.endswith("/v1") else (url, "")
+    return (url[: -len("/v1")], "/v1") if urlsplit(url).path.endswith("/v1") else (url, "")
 
 
 def _api_path(given: WorkerFields) -> str:
@@ -137,7 +140,7 @@ def _read(kind: Kind, given: Given, *, secret: bool = False) -> Scalar:
         remedy = "; put it in quotes" if number else ""
         raise SettingsError(f"{given.place}: {shown} is not {_article(kind)}{remedy}")
     try:
-        return kind.read(str(value))
+        return kind.read(plain(value))
     except ValueError as error:
         forms = f"; write {kind.forms}" if kind not in (TEXT, COUNT) else ""
         raise SettingsError(f"{given.place}: {shown} {error}{forms}") from None

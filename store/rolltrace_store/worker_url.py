@@ -13,7 +13,7 @@ def take_apart(url: str, field: str = "worker.url") -> tuple[str, str]:
     """A worker's URL and the API path that it ended in, "" for none. Raises InvalidArgumentError."""
     _check_url(url.strip(), field)
     url = url.strip().rstrip("/")
-    return (url.removesuffix(_API), _API) if url.endswith(_API) else (url, "")
+    return (url.removesuffix(_API), _API) if urlsplit(url).path.endswith(_API) else (url, "")
 
 
 def _check_url(url: str, field: str) -> None:

@@ -110,7 +110,9 @@ async def scripted(reply: Reply | Callable[[Seen], Reply]) -> AsyncGenerator[Scr
     worker = ScriptedWorker(reply if callable(reply) else lambda _: reply)
     app = web.Application(client_max_size=1 << 30)
     app.router.add_route("*", "/{path:.*}", worker.handle)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(
+        app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1, auto_decompress=False
+    )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     worker.url = f"http://127.0.0.1:{runner.addresses[0][1]}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolltrace_proxy.sse import EventFramer, EventTooLargeError, parse_event
+from tests.proxy.sse_spec import data_of
 
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 LINES = st.sampled_from(
@@ -29,19 +28,6 @@ LINES = st.sampled_from(
 STREAMS = st.lists(st.tuples(LINES, LINE_ENDS), max_size=20).map(
     lambda lines: b"".join(a + b for a, b in lines)
 )
-
-
-def data_of(stream: bytes) -> list[bytes]:
-    """The specification's algorithm, on a whole stream."""
-    found: list[bytes] = []
-    data: list[bytes] = []
-    for line in re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]:
-        if not line:
-            found += [b"\n".join(data)] if data else []
-            data = []
-        elif line.partition(b":")[0] == b"data":
-            data.append(line.partition(b":")[2].removeprefix(b" "))
-    return found
 
 
 def pieces_of(stream: bytes, cuts: list[int]) -> list[bytes]:

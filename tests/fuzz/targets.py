@@ -1,0 +1,61 @@
+"""All targets, each with its seeds. A target is a function of bytes: it raises only for what must not be.
+
+Any exception is a finding. What code under test may raise is declared where it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fuzz import answers, configuration, contract, decisions, edge, records, requests, seeds
+
+CASES = Path(__file__).parent / "cases"
+"""A folder a target: inputs that once were findings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`weight` is its share of the time of `make fuzz`."""
+
+    run: Callable[[bytes], None]
+    seeds: Callable[[], list[bytes]]
+    weight: float = 1.0
+
+    def cases(self) -> list[Path]:
+        return sorted((CASES / self.name).glob("*"))
+
+    @property
+    def name(self) -> str:
+        return self.run.__name__
+
+
+ALL: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target(answers.sse_framing, seeds.frames, 2),
+        Target(answers.stream_answer, seeds.streams, 4),
+        Target(answers.whole_answer, seeds.wholes, 3),
+        Target(requests.request_body, seeds.request_bodies, 3),
+        Target(requests.mended_json, seeds.json_bodies),
+        Target(requests.request_target, seeds.request_targets, 2),
+        Target(requests.header_fields, seeds.header_fields),
+        Target(edge.http_edge, edge.seeds, 4),
+        Target(decisions.breaker, seeds.steps, 0.5),
+        Target(decisions.routing_order, seeds.workers, 0.5),
+        Target(decisions.call_life, seeds.steps, 0.5),
+        Target(records.record_codec, seeds.codecs, 2),
+        Target(records.trace_delta, seeds.two_traces, 2),
+        Target(records.trace_history, seeds.two_traces, 2),
+        Target(records.expansion, seeds.compact_traces, 2),
+        Target(records.proxy_report, seeds.reports, 0.5),
+        Target(configuration.yaml_file, seeds.yaml_files, 3),
+        Target(configuration.environment, seeds.environments, 1.5),
+        Target(configuration.flags, seeds.command_lines),
+        Target(contract.page_token, seeds.pages, 0.5),
+        Target(contract.cursor, seeds.subscriptions),
+        Target(contract.error_details, seeds.details),
+        Target(contract.names_of_things, seeds.names),
+    )
+}
