@@ -117,6 +117,7 @@ def is_sealing(session: Session) -> bool:
 async def test_a_seal_awaits_the_calls_that_run_and_refuses_later_ones(pair: Pair) -> None:
     async with meeting(pair) as (agent, client):
         await agent.begin(3)
+        await agent.results()
         await agent.begin(60)
         await until(client, is_running)
         seal = asyncio.ensure_future(client.seal_session("s", status="success", reward=1.0))
@@ -131,6 +132,7 @@ async def test_a_seal_awaits_the_calls_that_run_and_refuses_later_ones(pair: Pai
 async def test_a_seal_cuts_off_what_runs_when_told_to(pair: Pair) -> None:
     async with meeting(pair) as (agent, client):
         await agent.begin(3)
+        await agent.results()
         await agent.begin(LONG)
         await until(client, is_running)
         sealed = await client.seal_session("s", in_flight=InFlightCalls.CANCEL)
