@@ -13,7 +13,8 @@ import uvloop
 from rolltrace_proxy.server import serve
 from rolltrace_proxy.workers import add_configured
 from rolltrace_settings.console import configure_logging
-from rolltrace_settings.load import load
+from rolltrace_settings.errors import SettingsError
+from rolltrace_settings.load import EXIT_CONFIGURATION, load
 from rolltrace_settings.settings import Settings
 from rolltrace_store.errors import StoreError
 from rolltrace_store.interface import Durability
@@ -36,7 +37,7 @@ def store_options(settings: Settings) -> StoreOptions:
 
 
 async def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains."""
+    """Serves until SIGTERM or SIGINT, then drains; SIGHUP makes it read certificate and tokens again."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -44,6 +45,7 @@ async def run(settings: Settings) -> None:
     try:
         await add_configured(store, settings.workers)
         async with serve(settings, store) as proxy:
+            loop.add_signal_handler(signal.SIGHUP, proxy.reload)
             gc.collect()
             gc.freeze()
             log.info("proxy ready on %s, recording to %s", proxy.url, settings.db_path)
@@ -60,6 +62,9 @@ def main() -> None:
     gc.set_threshold(10_000, 20, 50)
     try:
         uvloop.run(run(settings))
+    except SettingsError as error:
+        print(f"rolltrace-proxy: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_CONFIGURATION) from None
     except (OSError, StoreError) as error:
         sys.exit(f"rolltrace-proxy: {error}")
 

@@ -1,8 +1,9 @@
 """The HTTP client towards the workers: one request, its time-outs, and what its errors mean.
 
 Rules. A request is sent once. It may be sent again only when the worker can't have begun with it: no
-connection could be made, or the kept-alive connection turned out to be closed already. When unsure, it
-is not sent again, since that would run the model twice.
+connection could be made, or the kept-alive connection turned out to be closed already; then it goes
+over a new one, since all that were kept may be closed. When unsure, it is not sent again, since that would
+run the model twice.
 """
 
 from __future__ import annotations
@@ -58,23 +59,8 @@ class Upstream:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        connections = aiohttp.TraceConfig()
-        connections.on_connection_create_end.append(_on_create)
-        connections.on_connection_reuseconn.append(_on_reuse)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=_MADE_BY_US,
-            timeout=aiohttp.ClientTimeout(
-                total=None,  # of a whole call, which is more than a request
-                connect=settings.connect_timeout,
-                sock_read=settings.first_byte_timeout,
-            ),
-            max_line_size=settings.max_header_size,
-            max_field_size=settings.max_header_size,
-            trace_configs=[connections],
-        )
+        self._session = _session(settings, aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE))
+        self._anew = _session(settings, aiohttp.TCPConnector(limit=0, force_close=True))
 
     async def send(self, outgoing: Outgoing, connected: Callable[[], None]) -> aiohttp.ClientResponse:
         """Returns when the header of the answer is there; calls `connected` when a connection is.
@@ -84,23 +70,13 @@ class Upstream:
         connection, begun = _Connection(connected), time.monotonic()
         try:
             try:
-                return await self._request(outgoing, connection)
+                return await _request(self._session, outgoing, connection)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if not _was_stale(error, connection, time.monotonic() - begun):
                     raise
-                return await self._request(outgoing, connection)
+                return await _request(self._anew, outgoing, connection)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise fault_of(error, begun=False) from error
-
-    async def _request(self, outgoing: Outgoing, connection: _Connection) -> aiohttp.ClientResponse:
-        return await self._session.request(
-            outgoing.method,
-            URL(outgoing.url, encoded=True),
-            data=outgoing.body,
-            headers=outgoing.headers,
-            allow_redirects=False,
-            trace_request_ctx=connection,
-        )
 
     def begun(self, response: aiohttp.ClientResponse) -> None:
         """The first byte of the body is here: from now on the idle time-out holds."""
@@ -111,6 +87,40 @@ class Upstream:
 
     async def close(self) -> None:
         await self._session.close()
+        await self._anew.close()
+
+
+def _session(settings: Settings, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    connections = aiohttp.TraceConfig()
+    connections.on_connection_create_end.append(_on_create)
+    connections.on_connection_reuseconn.append(_on_reuse)
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=_MADE_BY_US,
+        timeout=aiohttp.ClientTimeout(
+            total=None,  # of a whole call, which is more than a request
+            connect=settings.connect_timeout,
+            sock_read=settings.first_byte_timeout,
+        ),
+        max_line_size=settings.max_header_size,
+        max_field_size=settings.max_header_size,
+        trace_configs=[connections],
+    )
+
+
+async def _request(
+    session: aiohttp.ClientSession, outgoing: Outgoing, connection: _Connection
+) -> aiohttp.ClientResponse:
+    return await session.request(
+        outgoing.method,
+        URL(outgoing.url, encoded=True),
+        data=outgoing.body,
+        headers=outgoing.headers,
+        allow_redirects=False,
+        trace_request_ctx=connection,
+    )
 
 
 def unread(response: aiohttp.ClientResponse) -> bytes:
