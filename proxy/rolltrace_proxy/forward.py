@@ -257,7 +257,7 @@ class Exchange:
             headers.to_worker(self._shared.access.forwarded(self._request.headers.items()), worker.api_key),
             plan.body or None,
         )
-        return await self._shared.upstream.send(outgoing, breaker.succeeded)
+        return await self._shared.upstream.send(outgoing, breaker)
 
     async def _pass_on(self, plan: Rewrite, response: aiohttp.ClientResponse) -> web.StreamResponse:
         """Each piece goes on as it comes, but for the end, which waits until the call is recorded."""

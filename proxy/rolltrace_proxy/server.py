@@ -34,6 +34,8 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 TICK = 0.2
 """Seconds between looks at the workers and the gauges."""
+BACKLOG = 4096
+"""Connections that wait to be taken: the rollouts of a step all begin at once. The system may hold fewer."""
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ class Proxy:
             self._host,
             self._port,
             reuse_port=shared_port,
-            backlog=1024,
+            backlog=BACKLOG,
             ssl_context=self._tls,
         )
         await site.start()
