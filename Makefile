@@ -4,12 +4,13 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 DB      ?= data
 DEMO    ?= --turns 3
+MINUTES ?= 30
 MINUTES ?= 60
 PROTOS  := $(wildcard proto/rolltrace/v1/*.proto)
 SERVICES = $(shell grep -l '^service ' $(PROTOS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check stubs check-stubs bench bounds test-vllm fuzz clean
+.PHONY: help setup run demo test check stubs check-stubs bench bounds soak test-vllm fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -72,6 +73,9 @@ bench: $(VENV)/.develops ## what storage and delivery cost, as figures
 
 bounds: $(VENV)/.develops ## 5,000 streams at once and 100,000 sessions, as figures against their bounds
 	@$(BIN)/python -m bench.bounds
+
+soak: $(VENV)/.develops ## everything at once for MINUTES=30, and verdicts: memory, growth, completeness, promises
+	@$(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 test-vllm: $(VENV)/.develops ## the end-to-end suite on a real vLLM on the CPU (about 4 GB, 15 minutes the first time)
 	@tests/vllm/server/install.sh
