@@ -4,6 +4,7 @@ It needs grpcio and protobuf, any of a wide range, and nothing else; numpy and a
 where they are. It knows the contract in rolltrace.v1 and no other part of the project.
 """
 
+from .access import Tls
 from .aio import AsyncClient, AsyncSubscription
 from .client import Client, Subscription
 from .cursor import Cursor
@@ -15,8 +16,10 @@ from .errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
     RolltraceError,
+    Unauthenticated,
     Unavailable,
     UnreadableBody,
 )
@@ -84,6 +87,7 @@ __all__ = [
     "NewSession",
     "NotFound",
     "Outcome",
+    "PermissionDenied",
     "PolicyChangedEvent",
     "Position",
     "ResourceExhausted",
@@ -95,8 +99,10 @@ __all__ = [
     "SessionState",
     "Status",
     "Subscription",
+    "Tls",
     "Trace",
     "TraceEvent",
+    "Unauthenticated",
     "Unavailable",
     "UnreadableBody",
     "Usage",

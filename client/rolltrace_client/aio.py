@@ -15,7 +15,7 @@ import grpc.aio
 
 from rolltrace.v1 import trace_pb2
 
-from . import gateway_calls, session_calls, trace_calls, wire, worker_calls
+from . import access, gateway_calls, session_calls, trace_calls, wire, worker_calls
 from .bases import Bases
 from .call import Call, Pages, present
 from .cursor import Cursor
@@ -37,10 +37,12 @@ class AsyncConnection:
         target: str,
         options: list[wire.Option],
         credentials: grpc.ChannelCredentials | None,
+        metadata: access.Metadata,
         timeout: float,
         retry_for: float,
         base_cache_bytes: int,
     ) -> None:
+        self._metadata = metadata
         self.target = wire.check_target(target)
         self.timeout = timeout
         self.base_cache_bytes = base_cache_bytes
@@ -56,7 +58,9 @@ class AsyncConnection:
             await self._made.close()
 
     def open_stream(self, request: bytes) -> grpc.aio.UnaryStreamCall[bytes, bytes]:
-        return self._channel().unary_stream(trace_calls.SUBSCRIBE, wire.as_is, wire.as_is)(request)
+        return self._channel().unary_stream(trace_calls.SUBSCRIBE, wire.as_is, wire.as_is)(
+            request, metadata=self._metadata
+        )
 
     def _channel(self) -> grpc.aio.Channel:
         """Made at its first use, since that is when the event loop is known."""
@@ -76,7 +80,7 @@ class AsyncConnection:
         while True:
             try:
                 ask = self._channel().unary_unary(call.path, wire.as_is, wire.as_is)
-                answer = await ask(call.body, timeout=attempts.time_left())
+                answer = await ask(call.body, timeout=attempts.time_left(), metadata=self._metadata)
             except grpc.aio.AioRpcError as error:
                 pause = attempts.pause(wire.failure(error, self.target))
             except asyncio.CancelledError:
@@ -244,12 +248,21 @@ class AsyncClient:
         *,
         timeout: float = 30.0,
         retry_for: float = 10.0,
+        token: str | None = None,
+        tls: access.Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         max_message_bytes: int = 64 * wire.MIB,
         base_cache_bytes: int = 64 * wire.MIB,
     ) -> None:
-        options = wire.options(max_message_bytes)
-        self.connection = AsyncConnection(target, options, credentials, timeout, retry_for, base_cache_bytes)
+        self.connection = AsyncConnection(
+            target,
+            wire.options(max_message_bytes) + access.options(tls),
+            access.credentials(tls, credentials),
+            access.metadata(token),
+            timeout,
+            retry_for,
+            base_cache_bytes,
+        )
 
     create_session = _unary(session_calls.create_session)
     create_sessions = _unary(session_calls.create_sessions)

@@ -13,7 +13,7 @@ import grpc
 
 from rolltrace.v1 import trace_pb2
 
-from . import gateway_calls, session_calls, trace_calls, wire, worker_calls
+from . import access, gateway_calls, session_calls, trace_calls, wire, worker_calls
 from .bases import Bases
 from .call import Call, Pages, present
 from .cursor import Cursor
@@ -43,10 +43,12 @@ class Connection:
         target: str,
         options: list[wire.Option],
         credentials: grpc.ChannelCredentials | None,
+        metadata: access.Metadata,
         timeout: float,
         retry_for: float,
         base_cache_bytes: int,
     ) -> None:
+        self._metadata = metadata
         self.target = wire.check_target(target)
         self.timeout = timeout
         self.base_cache_bytes = base_cache_bytes
@@ -63,7 +65,9 @@ class Connection:
         self._made.close()
 
     def open_stream(self, request: bytes) -> Stream:
-        return self._channel().unary_stream(trace_calls.SUBSCRIBE, wire.as_is, wire.as_is)(request)
+        return self._channel().unary_stream(trace_calls.SUBSCRIBE, wire.as_is, wire.as_is)(
+            request, metadata=self._metadata
+        )
 
     def _channel(self) -> grpc.Channel:
         self._check_open()
@@ -79,7 +83,7 @@ class Connection:
         while True:
             try:
                 ask = self._channel().unary_unary(call.path, wire.as_is, wire.as_is)
-                answer = ask(call.body, timeout=attempts.time_left())
+                answer = ask(call.body, timeout=attempts.time_left(), metadata=self._metadata)
             except grpc.RpcError as error:
                 self._check_open()
                 pause = attempts.pause(wire.failure(error, self.target))
@@ -219,7 +223,8 @@ class Client:
     """Talks to the control service at `target`, HOST:PORT of its gRPC port.
 
     Each call has `timeout` seconds; within them an unavailable service is tried again for `retry_for`
-    seconds. `base_cache_bytes` bounds what one iterator keeps to expand traces. With `credentials` the
+    seconds. `base_cache_bytes` bounds what one iterator keeps to expand traces. `token` is the admin token;
+    None takes ROLLTRACE_ADMIN_TOKEN. With `tls` (True, or a Tls that names files) or `credentials` the
     connection is encrypted. Every error is a RolltraceError. To be closed, or used as a context manager.
     """
 
@@ -229,12 +234,21 @@ class Client:
         *,
         timeout: float = 30.0,
         retry_for: float = 10.0,
+        token: str | None = None,
+        tls: access.Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         max_message_bytes: int = 64 * wire.MIB,
         base_cache_bytes: int = 64 * wire.MIB,
     ) -> None:
-        options = wire.options(max_message_bytes)
-        self.connection = Connection(target, options, credentials, timeout, retry_for, base_cache_bytes)
+        self.connection = Connection(
+            target,
+            wire.options(max_message_bytes) + access.options(tls),
+            access.credentials(tls, credentials),
+            access.metadata(token),
+            timeout,
+            retry_for,
+            base_cache_bytes,
+        )
 
     create_session = _unary(session_calls.create_session)
     create_sessions = _unary(session_calls.create_sessions)

@@ -91,6 +91,14 @@ class ResourceExhausted(RolltraceError):
     """A limit was reached."""
 
 
+class Unauthenticated(RolltraceError):
+    """The service asks for the admin token, and was given none, or another."""
+
+
+class PermissionDenied(RolltraceError):
+    """The token is one that does not open this, as a session's key."""
+
+
 class Closed(RolltraceError):
     """The client was used after close()."""
 
@@ -108,6 +116,8 @@ _CLASSES: dict[str, type[RolltraceError]] = {
     "UNAVAILABLE": Unavailable,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "RESOURCE_EXHAUSTED": ResourceExhausted,
+    "UNAUTHENTICATED": Unauthenticated,
+    "PERMISSION_DENIED": PermissionDenied,
 }
 
 
@@ -122,6 +132,8 @@ def from_status(code: str, message: str, details: Details, target: str) -> Rollt
 def _words(code: str, message: str, details: Details, target: str) -> str:
     if code == "UNAVAILABLE" and details == NO_DETAILS:  # gRPC's own words, not the service's
         return f"no control service at {target}: is `rolltrace up` running? ({message})"
+    if code == "UNAUTHENTICATED":
+        return f"{message}: give `token`, ROLLTRACE_ADMIN_TOKEN or, to a command, --token-file"
     if code == "DEADLINE_EXCEEDED" and details == NO_DETAILS:
         return f"the control service at {target} did not answer in time: give a longer timeout"
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in message:

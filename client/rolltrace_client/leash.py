@@ -24,6 +24,7 @@ def main() -> None:
     pipe = os.dup(0)
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the module has a use for it
     threading.Thread(target=_stop_at_end, args=(pipe,), name="leash", daemon=True).start()
     sys.argv = sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -69,7 +69,7 @@ class SessionLimits(Value[session_pb2.SessionLimits]):
 
 
 class Session(Value[session_pb2.Session]):
-    """A session; `base_url` is what the agent sets as its OpenAI base URL."""
+    """A session; `base_url` and `api_key` are what the agent sets as its OpenAI base URL and API key."""
 
     session_id = Field(str)
     base_url = Field(str)
@@ -93,6 +93,7 @@ class Session(Value[session_pb2.Session]):
     incomplete = Field(bool)
     incomplete_reasons = Field(many(IncompleteReason))
     digest = Field(str)
+    api_key = Field(str)
 
     def _title(self) -> str:
         lacking = ", incomplete" if self.incomplete else ""

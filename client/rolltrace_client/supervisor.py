@@ -2,6 +2,7 @@
 
 Children are stopped in the order of the plan, each stage with its own time to drain: the proxies first,
 then the control service, so that trainers still get the last traces. A second signal kills at once.
+SIGHUP, which makes services read their certificate and tokens again, is passed on.
 A child runs in a process group of its own: Ctrl-C reaches the supervisor alone, which drains.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -56,12 +58,14 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._killing = asyncio.Event()
         self._exit_status = 0
+        self._terminal = os.isatty(0)
 
     async def run(self, when_up: Callable[[], None]) -> int:
         """Start all, call `when_up` once all are healthy, and return the exit status at the end."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         keepers = {child.name: asyncio.create_task(self._keep(child)) for child in self._children}
         for keeper in keepers.values():
             keeper.add_done_callback(lambda _: self._stopping.set())
@@ -78,6 +82,13 @@ class Supervisor:
         else:
             log.info("stopping: running calls may end; another signal kills at once")
             self._stopping.set()
+
+    def _hung_up(self) -> None:
+        """A reload; or the end of the terminal in which this runs, as for any command."""
+        if self._terminal and not os.isatty(0):
+            self._signalled()
+        else:
+            _send(self._children, signal.SIGHUP)
 
     async def _keep(self, child: Child) -> None:
         failures = 0

@@ -12,9 +12,12 @@ from importlib.metadata import version
 import uvloop
 
 from rolltrace_control.addresses import authority
+from rolltrace_control.edge import Edge
 from rolltrace_control.server import ListenError, serve
 from rolltrace_settings.console import configure_logging
-from rolltrace_settings.load import load
+from rolltrace_settings.errors import SettingsError
+from rolltrace_settings.load import EXIT_CONFIGURATION, load
+from rolltrace_settings.open_files import raise_limit
 from rolltrace_settings.settings import Settings
 from rolltrace_store import Durability, StoreError, StoreOptions, open_store
 
@@ -26,7 +29,10 @@ log = logging.getLogger("rolltrace_control")
 
 
 async def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Raises StoreError, ListenError."""
+    """Serves until SIGTERM or SIGINT, then drains; SIGHUP makes it read certificate and tokens again.
+
+    Raises StoreError, ListenError, SettingsError.
+    """
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -39,7 +45,9 @@ async def run(settings: Settings) -> None:
     )
     store = open_store(settings.db_path, options)
     try:
-        async with serve(settings, store) as port:
+        edge = Edge(settings, await store.read(lambda view: view.secret()))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, edge.reload)
+        async with serve(settings, store, edge) as port:
             address = authority(settings.control_host, port)
             log.info("rolltrace-control %s serves %s at %s", version("rolltrace"), settings.db_path, address)
             await stopped.wait()
@@ -53,8 +61,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = load(argv, service="control")
     configure_logging(settings.log_level)
     sys.setswitchinterval(SWITCH_INTERVAL)
+    raise_limit()
     try:
         uvloop.run(run(settings))
+    except SettingsError as error:
+        print(f"rolltrace-control: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_CONFIGURATION) from None
     except (StoreError, ListenError) as error:
         print(f"rolltrace-control: {error}", file=sys.stderr)
         raise SystemExit(1) from None

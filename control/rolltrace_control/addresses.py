@@ -18,7 +18,8 @@ def authority(host: str, port: int) -> str:
 def local_proxy_url(settings: Settings) -> str:
     """Where this machine reaches the proxy."""
     host = _ANY_ADDRESS.get(settings.host, settings.host)
-    return f"http://{authority(host, settings.port)}"
+    scheme = "https" if settings.tls_cert_file else "http"
+    return f"{scheme}://{authority(host, settings.port)}"
 
 
 def proxy_url(settings: Settings) -> str:

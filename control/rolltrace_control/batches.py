@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from rolltrace.v1.event_pb2 import EVENT_KIND_TRACE
 from rolltrace_control import wire
+from rolltrace_control.cursors import check_kept
 from rolltrace_control.filters import EventMatcher
 from rolltrace_control.forms import TraceForm
 from rolltrace_store.errors import NotFoundError
@@ -61,7 +62,9 @@ class Page:
 
 
 def read_batch(view: ReadView, after: int, matcher: EventMatcher, form: TraceForm) -> Batch:
-    """The next events that the matcher takes."""
+    """The next events that the matcher takes. Raises CursorError when they were dropped meanwhile."""
+    log = view.log_state()
+    check_kept(after, log)
     batch = Collected(MAX_BYTES)
     cursor, scanned_bytes = after, 0
     for scanned, record in enumerate(view.events(after)):
@@ -72,7 +75,7 @@ def read_batch(view: ReadView, after: int, matcher: EventMatcher, form: TraceFor
             if not batch.add(wire.event_of(record, body)):
                 return Batch(batch.parts, cursor, more=True)
         cursor, scanned_bytes = record.sequence, scanned_bytes + len(record.body)
-    return Batch(batch.parts, max(cursor, view.log_state().head), more=False)
+    return Batch(batch.parts, max(cursor, log.head), more=False)
 
 
 def read_page(view: ReadView, session_id: str, from_index: int, size: int, form: TraceForm) -> Page:

@@ -39,16 +39,21 @@ def _check(cursor: pb.Cursor, log: LogState) -> None:
             "one; start at EARLIEST",
             log,
         )
-    if cursor.sequence < log.compacted:
-        raise CursorError(
-            "CURSOR_COMPACTED",
-            f"events after {cursor.sequence} are gone; the earliest that is kept is {log.earliest}: start at "
-            "EARLIEST",
-            log,
-        )
+    check_kept(cursor.sequence, log)
     if cursor.sequence > log.head:
         raise CursorError(
             "CURSOR_AHEAD", f"the cursor is at {cursor.sequence}, the log's head at {log.head}", log
+        )
+
+
+def check_kept(sequence: int, log: LogState) -> None:
+    """Raises CursorError when events after `sequence` were dropped."""
+    if sequence < log.compacted:
+        raise CursorError(
+            "CURSOR_COMPACTED",
+            f"events after {sequence} are gone; the earliest that is kept is {log.earliest}: start at "
+            "EARLIEST",
+            log,
         )
 
 

@@ -23,9 +23,12 @@ from rolltrace.v1 import (
 )
 from rolltrace_control import health, traces
 from rolltrace_control.addresses import authority, proxy_url
+from rolltrace_control.edge import Edge
 from rolltrace_control.gateway import GatewayServicer
 from rolltrace_control.interceptor import ErrorInterceptor
 from rolltrace_control.prober import Prober
+from rolltrace_control.retention import Retention
+from rolltrace_control.retention_rules import rules_of
 from rolltrace_control.sealer import Sealer
 from rolltrace_control.sessions import SessionServicer
 from rolltrace_control.watch import LogWatch
@@ -58,24 +61,26 @@ class ListenError(Exception):
 
 
 @asynccontextmanager
-async def serve(settings: Settings, store: Store) -> AsyncGenerator[int, None]:
+async def serve(settings: Settings, store: Store, edge: Edge | None = None) -> AsyncGenerator[int, None]:
     """Serves while the block runs, and drains at its end; gives the bound port.
 
-    Raises ListenError. The store stays open.
+    Raises ListenError, SettingsError. The store stays open.
     """
     async with AsyncExitStack() as stack:
         connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a check is a new connection
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         watch = LogWatch(store)
         sealer = Sealer(store, watch)
-        server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+        edge = edge or Edge(settings, await store.read(lambda view: view.secret()))
+        server = grpc.aio.server(interceptors=[edge.access, ErrorInterceptor()], options=OPTIONS)
         servicer = health.HealthServicer(NAMES)
-        _add_services(server, servicer, store, watch, sealer, http, settings)
-        port = _listen(server, settings.control_host, settings.control_port)
+        _add_services(server, servicer, store, watch, sealer, http, settings, edge)
+        port = _listen(server, settings.control_host, settings.control_port, edge)
         await register_settings(store, settings.workers)
         await stack.enter_async_context(watch.running())
         await stack.enter_async_context(sealer.running())
         await stack.enter_async_context(Prober(store, http, settings).running())
+        await stack.enter_async_context(Retention(store, rules_of(settings)).running())
         await server.start()
         try:
             yield port
@@ -93,9 +98,10 @@ def _add_services(
     sealer: Sealer,
     http: aiohttp.ClientSession,
     settings: Settings,
+    edge: Edge,
 ) -> None:
     trace_servicer = traces.TraceServicer(store, watch)
-    sessions = SessionServicer(store, sealer, proxy_url(settings))
+    sessions = SessionServicer(store, sealer, proxy_url(settings), edge.secret)
     gateway = GatewayServicer(store, http, settings, trace_servicer)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(sessions, server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(store, watch), server)
@@ -105,10 +111,11 @@ def _add_services(
     reflection.enable_server_reflection((*NAMES, health.SERVICE, reflection.SERVICE_NAME), server)
 
 
-def _listen(server: grpc.aio.Server, host: str, port: int) -> int:
+def _listen(server: grpc.aio.Server, host: str, port: int, edge: Edge) -> int:
     """Binds the server. Raises ListenError."""
+    address = authority(host, port)
     try:
-        bound = server.add_insecure_port(authority(host, port))
+        bound = edge.bind(server, address)
     except RuntimeError:
         bound = 0
     if not bound:

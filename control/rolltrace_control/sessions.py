@@ -19,6 +19,7 @@ from rolltrace_control.sealer import Sealer, is_busy
 from rolltrace_store.errors import NotFoundError, SessionDeletedError
 from rolltrace_store.interface import ReadView, Store, WriteView
 from rolltrace_store.names import check_session_id
+from rolltrace_store.session_key import session_key
 
 MAX_SCANNED = 10_000
 
@@ -33,20 +34,23 @@ class _Page:
 class SessionServicer(services.SessionServiceServicer):
     """Sessions as trainers see them."""
 
-    def __init__(self, store: Store, sealer: Sealer, proxy_url: str) -> None:
+    def __init__(self, store: Store, sealer: Sealer, proxy_url: str, secret: bytes) -> None:
         self._store = store
         self._sealer = sealer
         self._proxy_url = proxy_url
+        self._secret = secret
 
     def _shown(self, session: Session) -> Session:
+        """Not within a transaction: what is remembered of an answer holds no key."""
         session.base_url = base_url(self._proxy_url, session.session_id)
+        session.api_key = session_key(self._secret, session.session_id)
         return session
 
     def _create(self, view: WriteView, asked: Session) -> Session:
         session = Session()
         session.CopyFrom(asked)
         session.session_id = asked.session_id or secrets.token_hex(16)
-        return self._shown(view.create_session(session))
+        return view.create_session(session)
 
     async def CreateSession(
         self, request: pb.CreateSessionRequest, context: object
@@ -56,7 +60,10 @@ class SessionServicer(services.SessionServiceServicer):
         def work(view: WriteView) -> pb.CreateSessionResponse:
             return pb.CreateSessionResponse(session=self._create(view, request.session))
 
-        return await once(self._store, identify("CreateSession", request), pb.CreateSessionResponse, work)
+        key = identify("CreateSession", request)
+        response = await once(self._store, key, pb.CreateSessionResponse, work)
+        self._shown(response.session)
+        return response
 
     async def BatchCreateSessions(
         self, request: pb.BatchCreateSessionsRequest, context: object
@@ -68,7 +75,10 @@ class SessionServicer(services.SessionServiceServicer):
             return pb.BatchCreateSessionsResponse(sessions=sessions)
 
         key = identify("BatchCreateSessions", request)
-        return await once(self._store, key, pb.BatchCreateSessionsResponse, work)
+        response = await once(self._store, key, pb.BatchCreateSessionsResponse, work)
+        for session in response.sessions:
+            self._shown(session)
+        return response
 
     async def GetSession(self, request: pb.GetSessionRequest, context: object) -> pb.GetSessionResponse:
         check_session_id(request.session_id)
@@ -92,13 +102,14 @@ class SessionServicer(services.SessionServiceServicer):
         patience = seal_rules.patience(context.time_remaining())
 
         def work(view: WriteView) -> pb.SealSessionResponse:
-            return pb.SealSessionResponse(session=self._shown(_begin_seal(view, request)))
+            return pb.SealSessionResponse(session=_begin_seal(view, request))
 
         key = identify("SealSession", request)
         response = await once(self._store, key, pb.SealSessionResponse, work)
         if response.session.state == SESSION_STATE_SEALING:
             sealed = await self._sealer.wait(request.session_id, patience)
-            response = pb.SealSessionResponse(session=self._shown(sealed))
+            response = pb.SealSessionResponse(session=sealed)
+        self._shown(response.session)
         return response
 
     async def DeleteSession(

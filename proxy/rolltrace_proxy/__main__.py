@@ -7,13 +7,17 @@ import gc
 import logging
 import signal
 import sys
+from dataclasses import replace
 
 import uvloop
 
 from rolltrace_proxy.server import serve
+from rolltrace_proxy.sockets import affordable_calls, files_needed
 from rolltrace_proxy.workers import add_configured
 from rolltrace_settings.console import configure_logging
-from rolltrace_settings.load import load
+from rolltrace_settings.errors import SettingsError
+from rolltrace_settings.load import EXIT_CONFIGURATION, load
+from rolltrace_settings.open_files import raise_limit
 from rolltrace_settings.settings import Settings
 from rolltrace_store.errors import StoreError
 from rolltrace_store.interface import Durability
@@ -35,8 +39,22 @@ def store_options(settings: Settings) -> StoreOptions:
     )
 
 
+def within_limits(settings: Settings) -> Settings:
+    """The settings with no more calls than there may be connections for."""
+    open_files = raise_limit()
+    calls = affordable_calls(open_files)
+    if calls >= settings.max_calls:
+        return settings
+    log.warning(
+        "max_calls is lowered from %d to %d, since a process may have only %d files open here: "
+        "allow it %d (ulimit -n), or set --max-calls",
+        *(settings.max_calls, calls, open_files, files_needed(settings.max_calls)),
+    )
+    return replace(settings, max_calls=calls)
+
+
 async def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains."""
+    """Serves until SIGTERM or SIGINT, then drains; SIGHUP makes it read certificate and tokens again."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -44,6 +62,7 @@ async def run(settings: Settings) -> None:
     try:
         await add_configured(store, settings.workers)
         async with serve(settings, store) as proxy:
+            loop.add_signal_handler(signal.SIGHUP, proxy.reload)
             gc.collect()
             gc.freeze()
             log.info("proxy ready on %s, recording to %s", proxy.url, settings.db_path)
@@ -59,7 +78,10 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(10_000, 20, 50)
     try:
-        uvloop.run(run(settings))
+        uvloop.run(run(within_limits(settings)))
+    except SettingsError as error:
+        print(f"rolltrace-proxy: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_CONFIGURATION) from None
     except (OSError, StoreError) as error:
         sys.exit(f"rolltrace-proxy: {error}")
 

@@ -32,26 +32,36 @@ class Answer(Protocol):
 
 
 class WholeAnswer:
-    """Holds all of it back."""
+    """Holds all of it back, up to `most` bytes; a larger one goes on as it comes."""
 
-    def __init__(self, rewrite: Rewrite, status: int) -> None:
+    def __init__(self, rewrite: Rewrite, status: int, most: int) -> None:
         self._rewrite = rewrite
         self._status = status
+        self._most = most
+        self._size = 0
         self._pieces: list[bytes] = []
         self._body = b""
 
     def feed(self, data: bytes) -> bytes:
+        self._size += len(data)
         self._pieces.append(data)
-        return b""
+        return self._taken() if self._size > self._most else b""
 
     def capture(self, *, ended: bool = True) -> Captured:
+        if self._size > self._most:
+            why = f"the answer has more than {self._most} bytes (max_answer_size) and is not kept"
+            return Captured(gaps=[pb.CaptureGap(kind=pb.CAPTURE_GAP_KIND_TOO_LARGE, message=why)])
         if not ended:
-            return Captured()
-        self._body, captured = read_whole_answer(self._rewrite, self._status, b"".join(self._pieces))
+            return Captured(response_json=b"".join(self._pieces))
+        self._body, captured = read_whole_answer(self._rewrite, self._status, self._taken())
         return captured
 
     def close(self) -> bytes:
         return self._body
+
+    def _taken(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
 
 
 class Untouched:
@@ -70,8 +80,8 @@ class Untouched:
         return b""
 
 
-def answer_for(rewrite: Rewrite, status: int, fields: Mapping[str, str]) -> Answer:
-    """How to read a recorded answer with this status and header."""
+def answer_for(rewrite: Rewrite, status: int, fields: Mapping[str, str], most: int) -> Answer:
+    """How to read a recorded answer with this status and header; `most` bytes of it are held back."""
     if headers.compressed(fields.items()):
         why = "the worker compressed its answer, though asked not to"
         return Untouched(pb.CaptureGap(kind=pb.CAPTURE_GAP_KIND_UNREADABLE, message=why))
@@ -79,7 +89,7 @@ def answer_for(rewrite: Rewrite, status: int, fields: Mapping[str, str]) -> Answ
     if kind == "text/event-stream":
         return StreamAnswer(rewrite)
     if kind == "application/json" or kind.endswith("+json") or rewrite.captures or status >= 400:
-        return WholeAnswer(rewrite, status)
+        return WholeAnswer(rewrite, status, most)
     why = f"an answer of type {kind or 'unknown'!r} is not kept"
     return Untouched(pb.CaptureGap(kind=pb.CAPTURE_GAP_KIND_ENDPOINT, message=why))
 

@@ -12,11 +12,17 @@ import enum
 from dataclasses import dataclass, field
 
 from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_proxy import gaps
+from rolltrace_proxy.errors import Refused
 
 
 class State(enum.StrEnum):
+    RECEIVED = "received"
+    """The request is read, and its session looked up."""
+    JOINED = "joined"
+    """It repeats a call that runs, and waits for that one's end."""
     ADMITTED = "admitted"
-    """The request was read."""
+    """The store knows that it runs: whatever happens, there will be a trace."""
     DISPATCHED = "dispatched"
     """It was sent to a worker, whose answer has not begun."""
     STREAMING = "streaming"
@@ -29,6 +35,14 @@ class State(enum.StrEnum):
 
 
 class Event(enum.StrEnum):
+    JOIN = "join"
+    """A call that may be the same one runs already; or the next of several."""
+    REPLAY = "replay"
+    """The recorded answer of an earlier attempt is this one's answer too."""
+    DISMISS = "dismiss"
+    """It ends before it is a call of the session, and leaves no trace there."""
+    ADMIT = "admit"
+    """It is a call of its own."""
     DISPATCH = "dispatch"
     """To the first worker, or to the next when no connection could be made."""
     ANSWER = "answer"
@@ -46,7 +60,7 @@ class Event(enum.StrEnum):
     COMMIT = "commit"
     """The store holds the trace."""
     LOSE = "lose"
-    """The store could not keep the trace; the agent does not see a clean end."""
+    """The store could not keep the trace, or its session was deleted; the agent does not see a clean end."""
     CLOSE = "close"
     """The agent has its end, or will never have it."""
 
@@ -56,7 +70,15 @@ _ENDS = {
     Event.HANG_UP: State.CAPTURED,
     Event.INTERRUPT: State.CAPTURED,
 }
+_BEFORE = {
+    Event.JOIN: State.JOINED,
+    Event.REPLAY: State.CLOSED,
+    Event.DISMISS: State.CLOSED,
+    Event.ADMIT: State.ADMITTED,
+}
 TABLE: dict[State, dict[Event, State]] = {
+    State.RECEIVED: {**_BEFORE, **_ENDS},
+    State.JOINED: {**_BEFORE, Event.REFUSE: State.CAPTURED},
     State.ADMITTED: {Event.DISPATCH: State.DISPATCHED, **_ENDS},
     State.DISPATCHED: {
         Event.DISPATCH: State.DISPATCHED,
@@ -76,7 +98,8 @@ STATUS: dict[Event, pb.CallStatus.ValueType] = {
     Event.HANG_UP: pb.CALL_STATUS_CLIENT_CANCELLED,
     Event.INTERRUPT: pb.CALL_STATUS_INTERRUPTED,
 }
-RUNNING = frozenset({State.ADMITTED, State.DISPATCHED, State.STREAMING})
+BEFORE_ADMISSION = frozenset({State.RECEIVED, State.JOINED})
+RUNNING = BEFORE_ADMISSION | {State.ADMITTED, State.DISPATCHED, State.STREAMING}
 
 
 class TransitionError(RuntimeError):
@@ -93,19 +116,23 @@ class Call:
     endpoint: str
     admit_ns: int
     admitted: float
-    state: State = State.ADMITTED
+    state: State = State.RECEIVED
     status: pb.CallStatus.ValueType = pb.CALL_STATUS_UNSPECIFIED
     model: str = ""
     streamed: bool = False
     request: bytes = b""
     labels: dict[str, str] = field(default_factory=dict[str, str])
     worker_id: str = ""
+    retry_number: int = 0
+    retried_trace_id: str = ""
     attempts: int = 0
     http_status: int = 0
     error_code: str = ""
     error_message: str = ""
     first_byte: float | None = None
     ended: float = 0.0
+
+    was_admitted: bool = False
 
     @property
     def running(self) -> bool:
@@ -120,6 +147,10 @@ class Call:
     def read(self, request: bytes, admit_ns: int, now: float) -> None:
         """The agent's body is all here. A call that ends before this was admitted when its header came."""
         self.request, self.admit_ns, self.admitted = request, admit_ns, now
+
+    def admit(self) -> None:
+        self.on(Event.ADMIT)
+        self.was_admitted = True
 
     def dispatch(self, worker_id: str) -> None:
         self.on(Event.DISPATCH)
@@ -139,26 +170,47 @@ class Call:
 
     def trace(self) -> pb.Trace:
         """The trace but for what was captured of the answer; the call MUST have ended."""
-        trace = pb.Trace(
-            trace_id=self.trace_id,
-            session_id=self.session_id,
-            model=self.model,
-            worker_id=self.worker_id,
-            endpoint=self.endpoint,
-            streamed=self.streamed,
-            status=self.status,
-            http_status=self.http_status,
-            request_json=self.request,
-            labels=self.labels,
-            attempt_count=self.attempts,
-        )
-        trace.admit_time.FromNanoseconds(self.admit_ns)
+        trace = self.known()
+        trace.worker_id, trace.attempt_count = self.worker_id, self.attempts
+        trace.status, trace.http_status = self.status, self.http_status
+        trace.request_json = self.request
         trace.latency.FromNanoseconds(int((self.ended - self.admitted) * 1e9))
         if self.first_byte is not None:
             trace.time_to_first_token.FromNanoseconds(int((self.first_byte - self.admitted) * 1e9))
         if self.status != pb.CALL_STATUS_COMPLETED:
             trace.error.code, trace.error.message = self.error_code, self.error_message
         return trace
+
+    def known(self) -> pb.Trace:
+        """What is known of it when it is admitted, as a trace without bodies."""
+        trace = pb.Trace(
+            trace_id=self.trace_id,
+            session_id=self.session_id,
+            model=self.model,
+            endpoint=self.endpoint,
+            streamed=self.streamed,
+            labels=self.labels,
+            retry_number=self.retry_number,
+            retried_trace_id=self.retried_trace_id,
+        )
+        trace.admit_time.FromNanoseconds(self.admit_ns)
+        return trace
+
+
+def reduce(trace: pb.Trace, *, http_status: int, refused: Refused) -> None:
+    """Makes a trace that the store did not take one that it may: INTERRUPTED, its bodies named as gaps."""
+    trace.status, trace.http_status = pb.CALL_STATUS_INTERRUPTED, http_status
+    trace.error.code, trace.error.message = refused.fault, refused.message
+    if trace.request_json:
+        trace.capture_gaps.add(kind=gaps.REQUEST, message="the request was not kept")
+    if trace.prompt_token_ids:
+        count = len(trace.prompt_token_ids) // 4
+        trace.capture_gaps.add(kind=gaps.PROMPT_TOKEN_IDS, message=f"{count} prompt ids were not kept")
+    for completion in trace.completions:
+        said = f"{len(completion.token_ids) // 4} sampled ids were not kept"
+        trace.capture_gaps.add(kind=gaps.TOKEN_IDS, completion_index=completion.index, message=said)
+    for body in ("request_json", "response_json", "prompt_token_ids", "completions"):
+        trace.ClearField(body)
 
 
 def diagram() -> str:
@@ -177,12 +229,14 @@ def diagram() -> str:
             "",
             "```mermaid",
             "stateDiagram-v2",
-            f"    [*] --> {State.ADMITTED}",
+            f"    [*] --> {State.RECEIVED}",
             *lines,
             f"    {State.CLOSED} --> [*]",
             "```",
             "",
-            "The event that leads to `captured` gives the trace its status:",
+            "A call that is closed without having been captured leaves no trace: a recorded answer was its",
+            "answer, or its session or the store takes no calls. The event that leads to `captured` gives",
+            "the trace its status:",
             "",
             "| event | status |",
             "|---|---|",

@@ -6,7 +6,8 @@ begun to reach the agent and can't be ended well is broken off, so that half an 
 This file awaits; what to do is decided in call, paths, headers, routing, rewrite and capture.
 
 A call is a POST with a session. Other methods ask about a server, not a model: they are forwarded without
-a record, as everything without a session is.
+a record, as everything without a session is. A call runs only once the store knows of it; what ends before
+that, because its session takes no calls or a recorded answer is its answer, leaves no trace.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import asyncio
 import logging
 import time
 import uuid
+import zlib
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -24,22 +26,29 @@ from aiohttp import web
 from google.protobuf.json_format import MessageToDict
 from multidict import CIMultiDict
 
-from rolltrace.v1 import session_pb2
+from rolltrace.v1 import trace_pb2 as pb
+from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.worker_pb2 import Worker
-from rolltrace_proxy import headers, routing
-from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for, fill
+from rolltrace_proxy import headers, retry, routing
+from rolltrace_proxy.access import Access
+from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
+from rolltrace_proxy.arrival import Arrivals
 from rolltrace_proxy.breaker import Breaker
-from rolltrace_proxy.call import Call, Event
+from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State
 from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.paths import Target, worker_url
+from rolltrace_proxy.recorder import Recorder
+from rolltrace_proxy.replay import replay
+from rolltrace_proxy.retry import Repeat, Replay, Run
 from rolltrace_proxy.rewrite import Rewrite, rewrite
+from rolltrace_proxy.running import Running
 from rolltrace_proxy.upstream import Outgoing, Upstream, fault_of, never_sent, unread
-from rolltrace_proxy.workers import News, Workers
+from rolltrace_proxy.workers import Workers
 from rolltrace_settings.settings import Settings
 from rolltrace_store.errors import StoreError
-from rolltrace_store.interface import ReadView, Store
+from rolltrace_store.interface import Store
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +67,20 @@ class Shared:
     workers: Workers
     upstream: Upstream
     metrics: Metrics
+    access: Access = field(init=False)
+    """Set before anything listens."""
     tasks: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
     draining: bool = False
     """No new calls."""
     stopping: bool = False
     """The calls that still run are being cancelled."""
+    running: Running = field(default_factory=Running)
+    arrivals: Arrivals = field(init=False)
+    recorder: Recorder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.arrivals = Arrivals(self.settings, self.store, self.workers, self.running, self.metrics)
+        self.recorder = Recorder(self.store, self.metrics)
 
 
 async def clean_up(work: Coroutine[object, object, None], timeout: float) -> None:
@@ -91,6 +109,18 @@ class Exchange:
         self._answer: Answer | None = None
         self._agent: web.StreamResponse | None = None
         self._limit = asyncio.timeout(shared.settings.total_timeout)
+        self._cut: Refused | None = None
+        self._check = 0
+
+    @property
+    def call(self) -> Call:
+        return self._call
+
+    def cut(self, refused: Refused) -> None:
+        """Ends the call now, if it has not ended, as if its time were up."""
+        if self._cut is None and self._call.running and not self._limit.expired():
+            self._cut = refused
+            self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> web.StreamResponse:
         """The answer as it was sent, or broken off; aiohttp sends what is left of a refusal."""
@@ -109,16 +139,24 @@ class Exchange:
             return await self._refuse(Refused(Fault.INTERNAL, "The gateway failed; its log says more."))
 
     async def _run(self) -> web.StreamResponse:
+        held = self._shared.running.hold(self) if self._recorded else nullcontext()
         try:
             async with self._limit:
-                self._check_limits()
-                body = await self._read_body()
-                self._call.read(body, time.time_ns(), time.monotonic())
-                plan = await self._admit()
-                async with self._dispatched(plan) as response:
-                    return await self._pass_on(plan, response)
+                with held:
+                    return await self._serve()
         except TimeoutError as error:
-            raise fault_of(error, begun=False) from error
+            raise self._cut or fault_of(error, begun=False) from error
+
+    async def _serve(self) -> web.StreamResponse:
+        self._check_limits()
+        body = await self._read_body()
+        self._call.read(body, time.time_ns(), time.monotonic())
+        session, course = await self._arrive()
+        if isinstance(course, Replay):
+            return await self._replay(course.trace)
+        plan = self._admit(session, course)
+        async with self._dispatched(plan) as response:
+            return await self._pass_on(plan, response)
 
     def _check_limits(self) -> None:
         shared = self._shared
@@ -146,29 +184,45 @@ class Exchange:
         except web.RequestPayloadError as error:
             raise Refused(Fault.INVALID_REQUEST, f"The body could not be read: {error}") from None
 
-    async def _admit(self) -> Rewrite:
-        """Looks the session up, takes in news of the workers, and plans the request."""
-        shared, call = self._shared, self._call
-
-        def look(view: ReadView) -> tuple[News | None, session_pb2.Session | None]:
-            return shared.workers.look(view), view.session(call.session_id) if self._recorded else None
-
+    async def _arrive(self) -> tuple[Session | None, Replay | Run]:
+        """Takes in news of the workers, and tells what becomes of the call."""
+        arrivals, call = self._shared.arrivals, self._call
         try:
-            news, session = await shared.store.read(look)
-            if self._recorded:
-                shared.store.admit(call.session_id)
+            if not self._recorded:
+                await arrivals.pass_through()
+                return None, Run()
+            self._check = zlib.crc32(call.request)
+            call.retry_number = retry.number(self._request.headers.get(retry.RETRY_COUNT))
+            repeat = Repeat(call.retry_number, call.endpoint, self._check, call.request)
+            return await arrivals.arrive(call, repeat)
         except StoreError as error:
             raise of_store(error) from error
-        shared.workers.take(news)
-        if session is not None and session.state == session_pb2.SESSION_STATE_SEALED:
-            raise Refused(
-                Fault.SESSION_SEALED, f"Session {call.session_id!r} is sealed: it takes no more calls."
-            )
+
+    async def _replay(self, trace: pb.Trace) -> web.Response:
+        """Gives the recorded answer of an earlier attempt."""
+        self._call.on(Event.REPLAY)
+        self._shared.metrics.replays.inc()
+        try:
+            await self._shared.store.write(lambda view: view.note_replay(trace.trace_id))
+        except StoreError as error:
+            log.warning("that trace %s was replayed is not noted: %s", trace.trace_id, error)
+        kind, body = replay(trace)
+        fields = {"Content-Type": kind, headers.REPLAYED: "true"}
+        fields |= headers.ids(trace.trace_id, trace.session_id)
+        return web.Response(status=trace.http_status, body=body, headers=fields)
+
+    def _admit(self, session: Session | None, course: Run) -> Rewrite:
+        """Plans the request, and tells the store that the call begins."""
+        call = self._call
         enforced = MessageToDict(session.sampling_params) if session is not None else {}
         endpoint = call.endpoint if self._recorded else ""
-        plan = rewrite(endpoint, call.request, enforced=enforced, model=shared.settings.model)
+        plan = rewrite(endpoint, call.request, enforced=enforced, model=self._shared.settings.model)
         call.model, call.streamed = plan.model, plan.streamed
         call.labels = dict(session.labels) if session is not None else {}
+        call.retried_trace_id = course.retried_trace_id
+        if self._recorded:
+            self._shared.recorder.admit(call, self._check, self.cut)
+        call.admit()
         return plan
 
     @asynccontextmanager
@@ -200,36 +254,43 @@ class Exchange:
         outgoing = Outgoing(
             self._request.method,
             worker_url(worker.url, worker.api_path, self._target),
-            headers.to_worker(self._request.headers.items(), worker.api_key),
+            headers.to_worker(self._shared.access.forwarded(self._request.headers.items()), worker.api_key),
             plan.body or None,
         )
-        return await self._shared.upstream.send(outgoing, breaker.succeeded)
+        return await self._shared.upstream.send(outgoing, breaker)
 
     async def _pass_on(self, plan: Rewrite, response: aiohttp.ClientResponse) -> web.StreamResponse:
         """Each piece goes on as it comes, but for the end, which waits until the call is recorded."""
-        answer = answer_for(plan, response.status, response.headers) if self._recorded else Untouched()
-        self._answer = answer
-        whole = isinstance(answer, WholeAnswer)
+        answer = self._answer = self._answer_for(plan, response)
         agent = web.StreamResponse(
             status=response.status,
             reason=response.reason,
             headers=self._headers(response, same_length=not self._recorded),
         )
-        if not whole:
+        if not isinstance(answer, WholeAnswer):
             await self._begin(agent)
         while data := await self._read(response):
             if out := answer.feed(data):
+                await self._begin(agent)
                 await agent.write(out)
         await self._finish(response, answer.capture())
-        if whole:
+        if self._agent is None:
             agent.content_length = len(answer.close())
             await self._begin(agent)
         await agent.write_eof(answer.close())
         self._call.on(Event.CLOSE)
         return agent
 
+    def _answer_for(self, plan: Rewrite, response: aiohttp.ClientResponse) -> Answer:
+        if not self._recorded:
+            return Untouched()
+        most = self._shared.settings.max_answer_size
+        return answer_for(plan, response.status, response.headers, most)
+
     async def _begin(self, agent: web.StreamResponse) -> None:
-        """Sends the header; from now on an error can only break off."""
+        """Sends the header, once; from now on an error can only break off."""
+        if self._agent is not None:
+            return
         self._agent = agent
         await agent.prepare(self._request)
         self._call.http_status = agent.status
@@ -277,18 +338,7 @@ class Exchange:
             shared.metrics.passed.inc()
             call.on(Event.COMMIT)
             return
-        trace = call.trace()
-        fill(trace, captured)
-        shared.metrics.ended(trace)
-        try:
-            with shared.metrics.commit.time():
-                await shared.store.append_trace(trace)
-        except StoreError as error:
-            call.on(Event.LOSE)
-            shared.metrics.lost.inc()
-            log.error("call %s of session %r is not recorded: %s", call.trace_id, call.session_id, error)
-            raise of_store(error) from error
-        call.on(Event.COMMIT)
+        await shared.recorder.record(call, captured, self._agent.status if self._agent is not None else 0)
 
     def _partial(self) -> Captured:
         """What had come of the answer when it was cut off."""
@@ -296,7 +346,8 @@ class Exchange:
 
     async def _refuse(self, refused: Refused) -> web.StreamResponse:
         """Records the call, if that is still to be done, and lets the agent know."""
-        if self._call.running:
+        self._shared.metrics.refusals.labels(refused.fault).inc()
+        if self._call.running and not await self._dismissed(refused):
             event = Event.FAIL if refused.upstream and self._call.attempts else Event.REFUSE
             self._call.http_status = self._agent.status if self._agent else refused.status
             self._call.end(event, time.monotonic(), refused.fault, refused.message)
@@ -309,6 +360,23 @@ class Exchange:
         self._break_off()
         return self._agent
 
+    async def _dismissed(self, refused: Refused | None = None) -> bool:
+        """Ends a call that is to leave no trace. None: its agent has gone, or the proxy is going."""
+        call = self._call
+        if call.state not in BEFORE_ADMISSION or not self._recorded:
+            return False
+        if refused is None or refused.upstream:
+            leaves_trace = call.state is not State.JOINED
+        else:
+            leaves_trace = refused.leaves_trace
+        try:
+            if leaves_trace and not await self._shared.arrivals.is_closed(call.session_id):
+                return False
+        except StoreError:
+            pass
+        call.on(Event.DISMISS)
+        return True
+
     def _break_off(self) -> None:
         """Closes the connection before the end of the answer. Without chunks only a reset tells the agent."""
         if self._request.transport is None:
@@ -320,7 +388,7 @@ class Exchange:
 
     async def _abandon(self) -> None:
         """The agent has gone, or the proxy is going."""
-        if not self._call.running:
+        if not self._call.running or await self._dismissed():
             return
         if self._shared.stopping:
             self._call.end(Event.INTERRUPT, time.monotonic(), "interrupted", "The gateway was shut down.")

@@ -13,6 +13,8 @@ from multidict import CIMultiDict
 
 TRACE_ID = "x-rolltrace-trace-id"
 SESSION_ID = "x-rolltrace-session-id"
+REPLAYED = "x-rolltrace-replayed"
+"""Says that the answer is a recorded one, given again."""
 
 Fields = Collection[tuple[str, str]]
 

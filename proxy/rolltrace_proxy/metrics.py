@@ -34,6 +34,7 @@ class Metrics:
             "rolltrace_calls", "Recorded calls that ended.", ["endpoint", "status", "http_status"], registry=r
         )
         self.passed = Counter("rolltrace_passed", "Requests forwarded without a record.", registry=r)
+        self.denied = Counter("rolltrace_denied", "Requests that access denied.", ["reason"], registry=r)
         self.latency = Histogram(
             "rolltrace_call_seconds",
             "From admission to the end of the worker's answer.",
@@ -55,6 +56,12 @@ class Metrics:
             buckets=_COMMIT_SECONDS,
         )
         self.lost = Counter("rolltrace_lost_traces", "Calls that the store could not record.", registry=r)
+        self.unrecorded = _gauge("rolltrace_unrecorded_calls", "Lost calls that are still to be named.", r)
+        self.refusals = Counter(
+            "rolltrace_refusals", "Calls that were refused or failed.", ["fault"], registry=r
+        )
+        self.joins = Counter("rolltrace_joins", "Repeats that waited for a call that ran.", registry=r)
+        self.replays = Counter("rolltrace_replays", "Repeats that got a recorded answer.", registry=r)
         self.gaps = Counter("rolltrace_capture_gaps", "Gaps in recorded calls.", ["kind"], registry=r)
         self.in_flight = _gauge("rolltrace_calls_in_flight", "Calls that run now.", r)
         self.queued = _gauge("rolltrace_store_queued_bytes", "Bytes that wait to be committed.", r)

@@ -9,25 +9,35 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rolltrace_proxy import headers, paths
-from rolltrace_proxy.errors import Fault, Refused
+from rolltrace_proxy.access import DENIALS, Access
+from rolltrace_proxy.errors import Fault, Refused, sealed
 from rolltrace_proxy.forward import Exchange, Shared, refusal
 from rolltrace_proxy.health import JsonObject, health, worker_health
 from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.upstream import Upstream
 from rolltrace_proxy.workers import Workers
+from rolltrace_settings.access import admin_tokens
+from rolltrace_settings.errors import SettingsError
 from rolltrace_settings.settings import Settings
+from rolltrace_settings.tls import reload_certificate, server_context
 from rolltrace_store.errors import StoreError
 from rolltrace_store.interface import Store
 
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
 TICK = 0.2
 """Seconds between looks at the workers and the gauges."""
+BACKLOG = 4096
+"""Connections that wait to be taken: the rollouts of a step all begin at once. The system may hold fewer."""
+
+log = logging.getLogger(__name__)
 
 
 def blame_the_peer(record: logging.LogRecord) -> bool:
@@ -58,30 +68,52 @@ class Proxy:
             max_field_size=2 * settings.max_header_size,
             shutdown_timeout=1.0,
         )
-        self._ticker: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._host, self._port = settings.host, settings.port
+        self._tls = server_context(settings)
 
     @property
     def url(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return f"{'https' if self._tls else 'http'}://{host}:{self._port}"
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=self._settings.max_body_size)
         app.router.add_get("/health", self._health)
-        app.router.add_get("/health/workers", self._worker_health)
-        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/health/workers", self._guarded(self._worker_health))
+        app.router.add_get("/metrics", self._guarded(self._metrics))
         app.router.add_route("*", "/{path:.*}", self._call)
         return app
 
     async def start(self) -> None:
+        secret = await self._store.read(lambda view: view.secret())
+        self.shared.access = Access(admin_tokens(self._settings), secret, self._settings)
         await self._refresh()
         await self._runner.setup()
         shared_port = self._settings.proxies > 1
-        site = web.TCPSite(self._runner, self._host, self._port, reuse_port=shared_port, backlog=1024)
+        site = web.TCPSite(
+            self._runner,
+            self._host,
+            self._port,
+            reuse_port=shared_port,
+            backlog=BACKLOG,
+            ssl_context=self._tls,
+        )
         await site.start()
         self._port = self._runner.addresses[0][1]
-        self._ticker = asyncio.create_task(self._tick())
+        self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._name_lost())]
+
+    def reload(self) -> None:
+        """Reads the admin tokens and the certificate again. What cannot be used leaves the old in use."""
+        try:
+            tokens = admin_tokens(self._settings)
+            if self._tls is not None:
+                reload_certificate(self._tls, self._settings)
+        except SettingsError as error:
+            log.error("not reloaded, the old certificate and tokens stay: %s", error)
+        else:
+            self.shared.access.tokens = tokens
+            log.info("certificate and tokens are reloaded")
 
     async def drain(self) -> None:
         """Returns when no call runs any more."""
@@ -100,8 +132,8 @@ class Proxy:
     async def close(self) -> None:
         """Drains, then lets go of everything but the store."""
         await self.drain()
-        if self._ticker is not None:
-            self._ticker.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._runner.cleanup()
         await self.shared.upstream.close()
 
@@ -115,8 +147,9 @@ class Proxy:
                     Fault.HEADERS_TOO_LARGE,
                     f"The header has more than {self._settings.max_header_size} bytes (--max-header-size).",
                 )
+            target = self.shared.access.admit(request.headers.items(), target)
         except Refused as refused:
-            return refusal(refused, {})
+            return self._deny(refused)
         task = asyncio.current_task()
         assert task is not None
         self.shared.tasks.add(task)
@@ -134,6 +167,24 @@ class Proxy:
         shared = self.shared
         return _json(*health(shared.workers, len(shared.tasks), draining=shared.draining, store_error=error))
 
+    def _deny(self, refused: Refused) -> web.Response:
+        """A request that is not let in: it is counted, and leaves no trace."""
+        if refused.fault in DENIALS:
+            self.shared.metrics.denied.labels(refused.fault).inc()
+        return refusal(refused, {})
+
+    def _guarded(self, handler: Handler) -> Handler:
+        """For what belongs to no session: the admin's alone, where keys are asked for."""
+
+        async def guarded(request: web.Request) -> web.Response:
+            try:
+                self.shared.access.admit_admin(request.headers.items())
+            except Refused as refused:
+                return self._deny(refused)
+            return await handler(request)
+
+        return guarded
+
     async def _worker_health(self, _: web.Request) -> web.Response:
         return _json(*worker_health(self.shared.workers))
 
@@ -146,11 +197,16 @@ class Proxy:
         return web.Response(body=self.shared.metrics.render(worker_ids), headers={"Content-Type": kind})
 
     async def _refresh(self) -> None:
-        workers = self.shared.workers
-        workers.take(await self._store.read(workers.look))
+        """Takes in news of the workers and of sessions that end."""
+        workers, running = self.shared.workers, self.shared.running
+        news, sealing = await self._store.read(lambda view: (workers.look(view), view.sealing()))
+        workers.take(news)
+        for session in sealing:
+            if session.cancel:
+                running.cut(session.session_id, sealed(session.session_id))
 
     async def _tick(self) -> None:
-        """What must happen though no call comes: hearing of workers that drain, measuring."""
+        """What must happen though no call comes: hearing of workers and sessions, measuring."""
         loop, shared = asyncio.get_running_loop(), self.shared
         while True:
             due = loop.time() + TICK
@@ -163,8 +219,15 @@ class Proxy:
             shared.workers.report()
             self._measure()
 
+    async def _name_lost(self) -> None:
+        """Beside the ticker, since a store that is slow to take a trace must not stop that."""
+        while True:
+            await asyncio.sleep(TICK)
+            await self.shared.recorder.unrecorded.offer()
+
     def _measure(self) -> None:
         shared = self.shared
+        shared.metrics.unrecorded.set(len(shared.recorder.unrecorded))
         shared.metrics.in_flight.set(len(shared.tasks))
         shared.metrics.queued.set(self._store.queued_bytes())
         for row in shared.workers.rows():

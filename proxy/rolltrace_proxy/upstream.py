@@ -1,21 +1,24 @@
 """The HTTP client towards the workers: one request, its time-outs, and what its errors mean.
 
 Rules. A request is sent once. It may be sent again only when the worker can't have begun with it: no
-connection could be made, or the kept-alive connection turned out to be closed already. When unsure, it
-is not sent again, since that would run the model twice.
+connection could be made, or the kept-alive connection turned out to be closed already; then it goes
+over a new one, since all that were kept may be closed. When unsure, it is not sent again, since that would
+run the model twice.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
+from weakref import WeakValueDictionary
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.errors import Fault, Refused
 from rolltrace_settings.settings import Settings
 
@@ -23,15 +26,38 @@ KEEPALIVE = 4.0
 """Seconds that an idle connection is kept: less than the 5 of uvicorn, which serves vLLM and SGLang."""
 STALE_WINDOW = 0.25
 """A kept-alive connection lost within these seconds of being used again was closed before, while idle."""
+MAX_DIALS = 128
+"""Connections to one worker that are made at the same time. When thousands of calls begin at once the others
+wait for their turn, or the time-out of a connection would measure how busy this process is."""
 _MADE_BY_US = ("Accept", "Content-Type", "User-Agent")
 
 
 @dataclass(slots=True)
 class _Connection:
-    """What a request hears of its connection. `made` is called when there is one."""
+    """A request's way to its connection. `made` is called when there is one."""
 
-    made: Callable[[], None]
+    breaker: Breaker
+    turns: asyncio.Semaphore
+    """Of which each request to the same worker takes one while it dials."""
+    dials: bool = False
     reused: bool = False
+
+    async def take_turn(self) -> None:
+        """Raises Refused when the worker turned out to be dead while the request waited."""
+        waits = self.turns.locked()
+        await self.turns.acquire()
+        self.dials = True
+        if waits and self.breaker.is_open(time.monotonic()):
+            raise Refused(Fault.UNREACHABLE, "The worker takes no connections.")
+
+    def end_turn(self) -> None:
+        if self.dials:
+            self.dials = False
+            self.turns.release()
+
+    def made(self) -> None:
+        self.end_turn()
+        self.breaker.succeeded()
 
 
 async def _on_create(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
@@ -58,49 +84,36 @@ class Upstream:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        connections = aiohttp.TraceConfig()
-        connections.on_connection_create_end.append(_on_create)
-        connections.on_connection_reuseconn.append(_on_reuse)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=_MADE_BY_US,
-            timeout=aiohttp.ClientTimeout(
-                total=None,  # of a whole call, which is more than a request
-                connect=settings.connect_timeout,
-                sock_read=settings.first_byte_timeout,
-            ),
-            max_line_size=settings.max_header_size,
-            max_field_size=settings.max_header_size,
-            trace_configs=[connections],
-        )
+        self._session = _session(settings, aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE))
+        self._anew = _session(settings, aiohttp.TCPConnector(limit=0, force_close=True))
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def send(self, outgoing: Outgoing, connected: Callable[[], None]) -> aiohttp.ClientResponse:
-        """Returns when the header of the answer is there; calls `connected` when a connection is.
+    async def send(self, outgoing: Outgoing, breaker: Breaker) -> aiohttp.ClientResponse:
+        """Returns when the header of the answer is there; tells the breaker when a connection is.
 
         Raises Refused, with the faults of a worker.
         """
-        connection, begun = _Connection(connected), time.monotonic()
+        connection = _Connection(breaker, self._turns_at(outgoing.url))
+        try:
+            await connection.take_turn()
+            return await self._send(outgoing, connection)
+        finally:
+            connection.end_turn()
+
+    def _turns_at(self, url: str) -> asyncio.Semaphore:
+        return self._turns.setdefault(URL(url, encoded=True).authority, asyncio.Semaphore(MAX_DIALS))
+
+    async def _send(self, outgoing: Outgoing, connection: _Connection) -> aiohttp.ClientResponse:
+        begun = time.monotonic()
         try:
             try:
-                return await self._request(outgoing, connection)
+                return await _request(self._session, outgoing, connection)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if not _was_stale(error, connection, time.monotonic() - begun):
                     raise
-                return await self._request(outgoing, connection)
+                return await _request(self._anew, outgoing, connection)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise fault_of(error, begun=False) from error
-
-    async def _request(self, outgoing: Outgoing, connection: _Connection) -> aiohttp.ClientResponse:
-        return await self._session.request(
-            outgoing.method,
-            URL(outgoing.url, encoded=True),
-            data=outgoing.body,
-            headers=outgoing.headers,
-            allow_redirects=False,
-            trace_request_ctx=connection,
-        )
 
     def begun(self, response: aiohttp.ClientResponse) -> None:
         """The first byte of the body is here: from now on the idle time-out holds."""
@@ -111,6 +124,40 @@ class Upstream:
 
     async def close(self) -> None:
         await self._session.close()
+        await self._anew.close()
+
+
+def _session(settings: Settings, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    connections = aiohttp.TraceConfig()
+    connections.on_connection_create_end.append(_on_create)
+    connections.on_connection_reuseconn.append(_on_reuse)
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=_MADE_BY_US,
+        timeout=aiohttp.ClientTimeout(
+            total=None,  # of a whole call, which is more than a request
+            connect=settings.connect_timeout,
+            sock_read=settings.first_byte_timeout,
+        ),
+        max_line_size=settings.max_header_size,
+        max_field_size=settings.max_header_size,
+        trace_configs=[connections],
+    )
+
+
+async def _request(
+    session: aiohttp.ClientSession, outgoing: Outgoing, connection: _Connection
+) -> aiohttp.ClientResponse:
+    return await session.request(
+        outgoing.method,
+        URL(outgoing.url, encoded=True),
+        data=outgoing.body,
+        headers=outgoing.headers,
+        allow_redirects=False,
+        trace_request_ctx=connection,
+    )
 
 
 def unread(response: aiohttp.ClientResponse) -> bytes:

@@ -10,10 +10,11 @@ HEAD = """\
 
 <!-- Made by `python -m rolltrace_settings.document` from the table of settings; a test compares. -->
 
-Every setting has a flag, an environment variable and a YAML key. A flag wins over the variable, the
-variable over the YAML file, the file over the default. The file is named by `--config FILE` or
-`ROLLTRACE_CONFIG`. What is not known is an error that names the nearest known name; a wrong value is
-an error that names its flag, variable or line, and the process exits with 2 before it does anything.
+Every setting has a flag, an environment variable and a YAML key; only a secret has no flag. A flag wins
+over the variable, the variable over the YAML file, the file over the default. The file is named by
+`--config FILE` or `ROLLTRACE_CONFIG`. What is not known is an error that names the nearest known name; a
+wrong value is an error that names its flag, variable or line, and the process exits with 2 before it does
+anything.
 
 Sizes are bytes or `64KiB`, `64MiB`, `1GB`; durations are seconds or `250ms`, `30s`, `5m`, `1h`.
 `rolltrace up` takes every setting; the last column names the services that use it.
@@ -31,6 +32,8 @@ workers:
     weight: 2                       # takes twice its share of the sessions
     api_key: sk-local               # sent in place of the agent's own
     engine: vllm                    # vllm, sglang or openai; found out by asking when it is not given
+  - url: https://10.0.0.9:8000
+    ca_file: /etc/rolltrace/ca.pem  # its certificate must descend from one of these
 ```
 
 `ROLLTRACE_WORKERS` holds URLs between spaces or commas, or a JSON list of such entries.
@@ -57,7 +60,7 @@ def _row(name: str) -> str:
     value = metavar(name) if declaration.choices else declaration.kind.name
     default = default_text(name)
     cells = (
-        f"`{flag(name)}`",
+        "" if declaration.secret else f"`{flag(name)}`",
         f"`{variable(name)}`",
         f"`{name}`",
         value.replace("|", " or "),

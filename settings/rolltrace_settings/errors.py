@@ -1,7 +1,7 @@
 """What is wrong with a setting, in one line for a person.
 
 An error names where the value came from (a flag, a variable, a file and its line), what is wrong with it,
-and what to write instead. It never holds an api_key.
+and what to write instead. It never holds a secret.
 """
 
 from __future__ import annotations

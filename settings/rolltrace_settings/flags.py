@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 from rolltrace_settings.errors import SettingsError, nearest
+from rolltrace_settings.kinds import SWITCH
 from rolltrace_settings.settings import DECLARATIONS, DEFAULTS, Service, flag, variable
 from rolltrace_settings.sources import CONFIG_VARIABLE, Given
 
@@ -25,7 +26,7 @@ EPILOG = """\
 A flag wins over its variable (in brackets), a variable over the YAML file, the file over the default.
 Sizes are bytes or 64KiB, 64MiB, 1GB; durations are seconds or 250ms, 30s, 5m, 1h.
 A key of the YAML file is a flag's name with underscores; its `workers:` is a list of URLs or of
-{url, model_name, weight, api_path, api_key, engine}.
+{url, model_name, weight, api_path, api_key, engine, ca_file}.
 """
 
 
@@ -51,11 +52,13 @@ def parser(service: Service) -> argparse.ArgumentParser:
         for title in dict.fromkeys(DECLARATIONS[name].group for name in names(service))
     }
     for name in names(service):
-        group = groups[DECLARATIONS[name].group]
-        group.add_argument(
+        switch = DECLARATIONS[name].kind is SWITCH
+        groups[DECLARATIONS[name].group].add_argument(
             flag(name),
             dest=name,
             action="append" if name == "workers" else "store",
+            nargs="?" if switch else None,
+            const="true" if switch else None,
             metavar=metavar(name),
             help=help_text(name).replace("%", "%%"),
         )
@@ -63,8 +66,8 @@ def parser(service: Service) -> argparse.ArgumentParser:
 
 
 def names(service: Service) -> list[str]:
-    """The settings that a service uses."""
-    return [name for name, declaration in DECLARATIONS.items() if service in declaration.services]
+    """The settings that a service uses and that have a flag."""
+    return [name for name, made in DECLARATIONS.items() if service in made.services and not made.secret]
 
 
 def metavar(name: str) -> str:
@@ -109,6 +112,8 @@ def unknown_argument(argument: str, service: Service) -> str:
     if not name.startswith("-"):
         return f"{argument!r} is not understood; every argument is a flag (see --help)"
     for other, declaration in DECLARATIONS.items():
+        if flag(other) == name and declaration.secret:
+            return f"{name}: a secret is not for a command line; use {flag(other)}-file or {variable(other)}"
         if flag(other) == name:
             users = " and ".join(PROGRAMS[user] for user in declaration.services)
             return f"{name}: is a setting of {users}, not of {PROGRAMS[service]}"

@@ -27,6 +27,9 @@ SIZE_UNITS = {
     "tib": 1 << 40,
 }
 SECONDS_OF = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+SWITCHES = {"true": True, "yes": True, "on": True, "1": True} | dict.fromkeys(
+    ("false", "no", "off", "0"), False
+)
 QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.ASCII)
 
 
@@ -125,8 +128,21 @@ def read_text(text: str) -> str:
     return text
 
 
+def read_switch(text: str) -> bool:
+    """Whether something is on."""
+    word = text.strip().lower()
+    if word not in SWITCHES:
+        raise ValueError("is neither true nor false")
+    return SWITCHES[word]
+
+
+def show_switch(value: Scalar) -> str:
+    return "true" if value else "false"
+
+
 TEXT = Kind("text", "text", read_text, str, numeric=False)
 URL = Kind("URL", "http://host:port", read_url, str, numeric=False)
 COUNT = Kind("number", "a whole number", read_count, str, numeric=True)
 SIZE = Kind("size", "bytes, or 64KiB, 64MiB, 1GB", read_size, show_size, numeric=True)
 DURATION = Kind("duration", "seconds, or 250ms, 30s, 5m, 1h", read_duration, show_duration, numeric=True)
+SWITCH = Kind("switch", "true or false", read_switch, show_switch, numeric=False)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from rolltrace_settings.access import check_access
 from rolltrace_settings.errors import SettingsError
 from rolltrace_settings.flags import PROGRAMS, from_flags
 from rolltrace_settings.kinds import plain
@@ -35,11 +36,14 @@ def resolve(argv: Sequence[str], environ: Mapping[str, str], *, service: Service
     flags, config = from_flags(argv, service)
     path = config or environ.get(CONFIG_VARIABLE)
     file = from_yaml(path) if path else {}
-    return understand({**file, **from_environment(environ), **flags})
+    given = {**file, **from_environment(environ), **flags}
+    settings = understand(given)
+    check_access(settings, service, {name: value.place for name, value in given.items()})
+    return settings
 
 
 def to_environment(settings: Settings) -> dict[str, str]:
-    """Variables that give exactly these settings to another process, api_keys included."""
+    """Variables that give exactly these settings to another process, secrets included."""
     variables: dict[str, str] = {}
     for name in DECLARATIONS:
         value: object = getattr(settings, name)

@@ -3,7 +3,8 @@
 From this table come the flags, the environment variables, the YAML keys, `--help` and
 docs/configuration.md. A setting's flag is `--name-with-dashes`, its variable `ROLLTRACE_NAME`, its YAML
 key `name`. Flags win over the environment, the environment over YAML, YAML over defaults.
-`rolltrace up` has every setting, since it starts both services.
+`rolltrace up` has every setting, since it starts both services. A setting that is a secret has no flag,
+since a command line is for everybody to see, and is never shown.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypeVar
 
-from rolltrace_settings.kinds import COUNT, DURATION, SIZE, TEXT, URL, Kind
+from rolltrace_settings.kinds import COUNT, DURATION, SIZE, SWITCH, TEXT, URL, Kind
 
 MIB = 1 << 20
 WEEK = 7 * 24 * 3600.0
+CENTURY = 100 * 365 * 24 * 3600.0
 
 Service = Literal["proxy", "control", "up"]
 T = TypeVar("T")
@@ -37,6 +39,7 @@ class Declaration:
     high: float | None = None
     choices: tuple[str, ...] = ()
     required: bool = False
+    secret: bool = False
 
 
 def setting(
@@ -50,10 +53,11 @@ def setting(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     required: bool = False,
+    secret: bool = False,
 ) -> T:
     """Declare one setting. (Typed as its default, as dataclasses.field is.)"""
-    declaration = Declaration(help, group, services, kind, low, high, choices, required)
-    declared: T = field(default=default, metadata={"declaration": declaration})
+    declaration = Declaration(help, group, services, kind, low, high, choices, required, secret)
+    declared: T = field(default=default, repr=not secret, metadata={"declaration": declaration})
     return declared
 
 
@@ -70,6 +74,7 @@ class WorkerSetting:
     api_path: str = ""
     api_key: str = field(default="", repr=False)
     engine: str = ""
+    ca_file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,26 @@ class Settings:
     public_url: str = setting("", URL, CONTROL, "addresses",
         "What agents put before /sessions/, when they reach the proxy by another name "
         "than http://HOST:PORT, e.g. through a load balancer.")
+
+    auth: Literal["none", "token"] = setting("none", TEXT, BOTH, "access",
+        "Who gets in: 'none' everybody, 'token' the holder of the admin token and, to its own path, "
+        "the holder of a session's key.", choices=("none", "token"))
+    admin_token_file: str = setting("", TEXT, BOTH, "access",
+        "A file with the admin token; of several lines, each is a token.")
+    admin_token: str = setting("", TEXT, BOTH, "access",
+        "The admin token itself, when there is no file.", secret=True)
+    insecure: bool = setting(False, SWITCH, BOTH, "access",
+        "Listen at other addresses than loopback without auth.")
+    tls_cert_file: str = setting("", TEXT, BOTH, "access",
+        "The certificate chain of both services, PEM. With it they speak TLS alone.")
+    tls_key_file: str = setting("", TEXT, BOTH, "access", "The certificate's private key, PEM.")
+    tls_client_ca_file: str = setting("", TEXT, BOTH, "access",
+        "Certificates that a trainer's own must descend from, PEM (mutual TLS of the control service).")
+    forward_authorization: bool = setting(False, SWITCH, PROXY, "access",
+        "Pass an agent's Authorization, api keys and cookies on to the worker.")
+    redact: str = setting("", TEXT, PROXY, "access",
+        "A function, as module:function, that takes a request's body and its endpoint and returns the body "
+        "to record.")
 
     workers: tuple[WorkerSetting, ...] = setting((), URL, BOTH, "workers",
         "Inference servers to forward calls to, besides those registered over gRPC.")
@@ -115,6 +140,17 @@ class Settings:
         "With less free on the disk of db_path, new calls are refused (507) before they reach a worker.",
         low=0)
 
+    retention_age: float = setting(0.0, DURATION, CONTROL, "retention",
+        "Sealed sessions go so long after their seal. 0 keeps them.", low=0, high=CENTURY)
+    retention_size: int = setting(0, SIZE, CONTROL, "retention",
+        "While the store uses more, the sessions that were sealed first go. 0 sets no limit.", low=0)
+    retention_open_age: float = setting(0.0, DURATION, CONTROL, "retention",
+        "Sessions that were never sealed go when no call of theirs ran for so long. 0 keeps them.",
+        low=0, high=CENTURY)
+    tombstone_age: float = setting(24 * 3600.0, DURATION, CONTROL, "retention",
+        "For so long no late call brings a deleted session back, and subscribers can learn of its deletion.",
+        low=0, high=CENTURY)
+
     connect_timeout: float = setting(5.0, DURATION, PROXY, "time-outs of a call",
         "To connect to a worker. Another worker is tried after it.", low=0.01, high=WEEK)
     first_byte_timeout: float = setting(600.0, DURATION, PROXY, "time-outs of a call",
@@ -128,8 +164,20 @@ class Settings:
         "The largest request body that is taken.", low=1)
     max_header_size: int = setting(64 << 10, SIZE, PROXY, "limits",
         "The largest header of a request that is taken.", low=1024)
-    max_calls: int = setting(10_000, COUNT, PROXY, "limits",
-        "Calls that one proxy runs at the same time; more are refused with 503.", low=1)
+    max_calls: int = setting(8_000, COUNT, PROXY, "limits",
+        "Calls that one proxy runs at the same time; more are refused with 503. Each takes two open files.",
+        low=1)
+
+    max_answer_size: int = setting(256 * MIB, SIZE, PROXY, "limits",
+        "The largest answer in one piece that is kept; a larger one is forwarded as it comes.", low=1)
+    session_max_calls: int = setting(0, COUNT, PROXY, "limits",
+        "Calls that a session may make, unless it says itself; more are refused with 429. 0: no limit.",
+        low=0)
+    session_max_tokens: int = setting(0, COUNT, PROXY, "limits",
+        "Prompt and sampled tokens that a session may take, unless it says itself. 0: no limit.", low=0)
+    session_max_time: float = setting(0.0, DURATION, PROXY, "limits",
+        "The time from its creation for which a session may make calls, unless it says itself. 0: no limit.",
+        low=0, high=WEEK)
 
     proxies: int = setting(1, COUNT, UP, "processes",
         "How many proxy processes share the port.", low=1, high=256)

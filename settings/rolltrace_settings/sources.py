@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CONFIG_VARIABLE = "ROLLTRACE_CONFIG"
 # Read by the `rolltrace` command, which may run in the same shell as a service.
-CLIENT_VARIABLES = ("ROLLTRACE_CONTROL",)
+CLIENT_VARIABLES = ("ROLLTRACE_CONTROL", "ROLLTRACE_TLS_CA_FILE")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """From what was given to values: types, ranges, choices, and the entries of `workers:`. No I/O.
 
-An error names the place and the value, but never the value of an api_key.
+An error names the place and the value, but never the value of a secret.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from rolltrace_settings.errors import SettingsError, nearest
-from rolltrace_settings.kinds import COUNT, TEXT, URL, Kind, Scalar, plain
+from rolltrace_settings.kinds import COUNT, SWITCH, TEXT, URL, Kind, Scalar, plain
 from rolltrace_settings.settings import DECLARATIONS, Declaration, Settings, WorkerSetting
 from rolltrace_settings.sources import Given, WorkerFields
 
@@ -31,7 +31,7 @@ def understand(given: Mapping[str, Given]) -> Settings:
 
 def read_value(declaration: Declaration, given: Given) -> Scalar:
     """One value, in its range."""
-    value = _read(declaration.kind, given)
+    value = _read(declaration.kind, given, secret=declaration.secret)
     if declaration.choices and value not in declaration.choices:
         choices = ", ".join(declaration.choices)
         raise SettingsError(
@@ -89,6 +89,7 @@ def _worker(entry: Given) -> WorkerSetting:
         api_path=_api_path(given) or path_of_url,
         api_key=_text(given, "api_key"),
         engine=engine,
+        ca_file=_text(given, "ca_file"),
     )
 
 
@@ -136,7 +137,8 @@ def _read(kind: Kind, given: Given, *, secret: bool = False) -> Scalar:
     value = given.value
     shown = "the value" if secret else _shown(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not isinstance(value, str) and not (number and kind.numeric):
+    switch = isinstance(value, bool) and kind is SWITCH
+    if not isinstance(value, str) and not (number and kind.numeric) and not switch:
         remedy = "; put it in quotes" if number else ""
         raise SettingsError(f"{given.place}: {shown} is not {_article(kind)}{remedy}")
     try:

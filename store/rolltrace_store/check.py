@@ -79,8 +79,8 @@ def check_meta(tables: Tables) -> None:
 
 
 def check_log(tables: Tables, tick: Tick) -> None:
-    """Every event reads, and every trace knows its sequence and is in both indexes."""
-    last = 0
+    """Every event reads, none comes before the beginning, every trace is in both indexes."""
+    last = tables.get(meta.NUMBERS, meta.COMPACTED) or 0
     for sequence, entry in tables.scan(schema.LOG):
         tick()
         if sequence <= last:

@@ -124,7 +124,8 @@ class LmdbReadView:
     def log_state(self) -> LogState:
         head = self.head()
         first = next(self._rows(schema.LOG).scan(), None)
-        return LogState(self._environment.epoch, head + 1 if first is None else first[0], head)
+        compacted = self._rows(meta.NUMBERS).get(meta.COMPACTED) or 0
+        return LogState(self._environment.epoch, head + 1 if first is None else first[0], head, compacted)
 
     def expand(self, trace: Trace) -> Trace:
         return self._expander.expand(trace, self.trace)

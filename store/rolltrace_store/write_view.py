@@ -17,6 +17,7 @@ from rolltrace_store.errors import (
     SealedError,
     SessionDeletedError,
 )
+from rolltrace_store.forgetting import Forgetting
 from rolltrace_store.history import Encoded
 from rolltrace_store.interface import Commit, Request
 from rolltrace_store.names import check_request_id, check_worker_id
@@ -35,7 +36,7 @@ REQUEST_AGE_MS = 2 * 3600 * 1000
 _PRUNED_AT_ONCE = 64
 
 
-class LmdbWriteView(SessionWrites):
+class LmdbWriteView(SessionWrites, Forgetting):
     """Implements interface.WriteView; adds what the writer needs."""
 
     @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from rolltrace_store import (
     StoreClosedError,
     StoreFullError,
 )
+from rolltrace_store.interface import ReadView, WriteView
 from tests.control.conftest import SETTINGS, Control, connected, controlling
 from tests.control.details import failure
 
@@ -104,24 +105,31 @@ async def test_a_watch_sees_the_drain_and_does_not_hold_it_up(store: Store) -> N
 
 
 class Failing:
-    """A store whose reads and writes raise."""
+    """A store whose reads and writes raise, once there is an error."""
 
-    def __init__(self, store: Store, error: Exception) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self.error = error
+        self.error: Exception | None = None
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
-    async def read(self, work: object) -> object:
-        raise self.error
+    async def read(self, work: Callable[[ReadView], object]) -> object:
+        if self.error is not None:
+            raise self.error
+        return await self._store.read(work)
 
-    write = read
+    async def write(self, work: Callable[[WriteView], object]) -> object:
+        if self.error is not None:
+            raise self.error
+        return await self._store.write(work)
 
 
 @asynccontextmanager
 async def failing(store: Store, error: Exception) -> AsyncGenerator[Control, None]:
-    async with controlling(Failing(store, error)) as control:  # type: ignore[arg-type]  # it passes the rest on
+    broken = Failing(store)
+    async with controlling(broken) as control:  # type: ignore[arg-type]  # it passes the rest on
+        broken.error = error
         yield control
 
 

@@ -11,6 +11,7 @@ from rolltrace.v1 import session_pb2 as session_pb
 from rolltrace.v1 import session_service_pb2 as pb
 from rolltrace.v1.session_pb2 import Session, SessionLimits
 from rolltrace_store import Store
+from rolltrace_store.session_key import session_key
 from tests.control.conftest import Control
 from tests.control.details import failure
 from tests.store import samples
@@ -31,7 +32,7 @@ async def ids(control: Control, request: pb.ListSessionsRequest) -> list[str]:
         request.page_token = page.next_page_token
 
 
-async def test_a_session_comes_back_as_it_was_made(control: Control) -> None:
+async def test_a_session_comes_back_as_it_was_made(control: Control, store: Store) -> None:
     asked = Session(session_id="harbor/hello world:0", labels={"task": "gsm8k"}, group_id="g", group_size=8)
     asked.metadata.update({"note": "ü"})
     asked.sampling_params.update({"temperature": 1.0})
@@ -41,7 +42,9 @@ async def test_a_session_comes_back_as_it_was_made(control: Control) -> None:
     assert made.base_url == "http://127.0.0.1:1/sessions/harbor/hello%20world:0/v1"
     got = await control.sessions.GetSession(pb.GetSessionRequest(session_id=asked.session_id))
     assert got.session == made
-    for name in ("state", "create_time", "base_url"):
+    secret = await store.read(lambda view: view.secret())
+    assert made.api_key == session_key(secret, asked.session_id)
+    for name in ("state", "create_time", "base_url", "api_key"):
         made.ClearField(name)
     assert made == asked
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -12,10 +13,11 @@ import aiohttp
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1 import worker_pb2
+from rolltrace.v1.session_pb2 import Session
 from rolltrace_proxy.server import Proxy, serve
 from rolltrace_settings.settings import Settings
 from rolltrace_store.errors import StoreError
-from rolltrace_store.interface import Commit, ReadView, Store, WriteView
+from rolltrace_store.interface import Commit, ReadView, RunningCall, Store, WriteView
 from tests.proxy.scripted import ScriptedWorker
 
 CHAT: dict[str, object] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -50,6 +52,20 @@ class Gateway:
             head = await self.store.wait(head, 10.0)
         assert len(traces) == 1
         return traces[0]
+
+
+async def begin_seal(store: Store, session_id: str = "s", *, cancel: bool = False) -> None:
+    deadline = time.time_ns() + 60 * 10**9
+    await store.write(lambda view: view.begin_seal(session_id, None, cancel=cancel, deadline=deadline))
+
+
+async def seal(store: Store, session_id: str = "s") -> Session:
+    await begin_seal(store, session_id)
+    return await store.write(lambda view: view.finish_seal(session_id))
+
+
+async def running(store: Store, session_id: str = "s") -> list[RunningCall]:
+    return await store.read(lambda view: list(view.running(session_id)))
 
 
 class HeldStore:

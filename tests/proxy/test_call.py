@@ -21,14 +21,19 @@ def test_the_page_is_drawn_from_the_table() -> None:
 
 
 def test_every_state_is_reached_and_left() -> None:
-    reached = {after for row in TABLE.values() for after in row.values()} | {State.ADMITTED}
+    reached = {after for row in TABLE.values() for after in row.values()} | {State.RECEIVED}
     assert reached == set(State) == set(TABLE)
     assert [state for state, row in TABLE.items() if not row] == [State.CLOSED]
 
 
 def test_a_running_call_can_end_in_every_way_that_the_gateway_or_the_agent_chooses() -> None:
-    for state in RUNNING:
+    for state in RUNNING - {State.JOINED}:
         assert {Event.REFUSE, Event.HANG_UP, Event.INTERRUPT} <= set(TABLE[state])
+
+
+def test_a_call_that_waits_for_another_is_only_dismissed_or_goes_on() -> None:
+    assert not {Event.HANG_UP, Event.INTERRUPT} & set(TABLE[State.JOINED])
+    assert TABLE[State.JOINED][Event.DISMISS] is State.CLOSED
 
 
 @given(st.lists(st.sampled_from(list(Event)), max_size=12))
@@ -39,20 +44,21 @@ def test_a_call_ends_once_and_is_committed_only_after_that(events: list[Event]) 
             call.on(event)
         except TransitionError:
             continue
-        ends += event in STATUS
+        ends += event in STATUS or event in (Event.REPLAY, Event.DISMISS)
         assert ends <= 1
         assert call.running == (ends == 0)
         assert call.state is not State.COMMITTED or ends == 1
 
 
 def test_an_event_that_does_not_fit_is_a_mistake() -> None:
-    with pytest.raises(TransitionError, match="commit in state admitted"):
+    with pytest.raises(TransitionError, match="commit in state received"):
         a_call().on(Event.COMMIT)
 
 
 def test_a_completed_call_as_a_trace() -> None:
     call = a_call()
     call.model, call.streamed, call.request, call.labels = "m", True, b"{}", {"task": "t"}
+    call.admit()
     call.dispatch("w-1")
     call.dispatch("w-2")
     call.on(Event.ANSWER)
@@ -82,6 +88,7 @@ def test_a_completed_call_as_a_trace() -> None:
 
 def test_a_call_that_failed_says_why() -> None:
     call = a_call()
+    call.admit()
     call.dispatch("w-1")
     call.end(Event.FAIL, 101.0, "upstream_disconnected", "The worker broke off.")
     trace = call.trace()

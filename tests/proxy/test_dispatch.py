@@ -7,8 +7,8 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from rolltrace.v1 import session_pb2, worker_pb2
 from rolltrace.v1 import trace_pb2 as pb
+from rolltrace.v1 import worker_pb2
 from rolltrace_proxy.breaker import FAILURES
 from rolltrace_proxy.workers import add_configured
 from rolltrace_settings.settings import WorkerSetting
@@ -144,30 +144,6 @@ async def in_flight(store: Store, expected: dict[str, int]) -> None:
         if reports == [expected]:
             return
         await asyncio.sleep(0.01)
-
-
-async def test_a_sealed_session_takes_no_calls(store: Store) -> None:
-    async with scripted(Reply()) as worker, gateway(store, worker) as gate:
-        session = session_pb2.Session(session_id="s", state=session_pb2.SESSION_STATE_SEALED)
-        gate.proxy.shared.store = SealedStore(store, session)  # type: ignore[assignment]
-        async with gate.chat() as response:
-            error = (await response.json())["error"]
-    assert (response.status, error["code"]) == (409, "session_sealed")
-    assert not worker.seen
-
-
-class SealedStore:
-    """Sealing has no call of its own yet: a store whose session is sealed."""
-
-    def __init__(self, store: Store, session: session_pb2.Session) -> None:
-        self._store = store
-        self._session = session
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._store, name)
-
-    async def read(self, work: object) -> object:
-        return None, self._session
 
 
 async def test_connecting_has_a_time_out(store: Store) -> None:

@@ -23,4 +23,8 @@ def test_the_file_that_the_page_shows_is_understood(tmp_path: Path) -> None:
     example = document().split("```yaml\n")[1].split("```")[0]
     (tmp_path / "example.yaml").write_text(example, encoding="utf-8")
     settings = resolve(["--config", str(tmp_path / "example.yaml")], {}, service="up")
-    assert [worker.url for worker in settings.workers] == ["http://10.0.0.7:8000", "http://10.0.0.8:8000"]
+    assert [worker.url for worker in settings.workers] == [
+        "http://10.0.0.7:8000",
+        "http://10.0.0.8:8000",
+        "https://10.0.0.9:8000",
+    ]

@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any, TypeAlias, cast
 
+from ..access import Tls, token_of_file
 from ..client import Client
 from ..wire import DEFAULT_TARGET
 
@@ -18,13 +19,28 @@ PATIENCE = 1.0
 
 
 def add_shared(parser: argparse.ArgumentParser, *, at_top: bool = False) -> None:
-    """--control and --json, which may stand before the group's name or at the end."""
+    """How to reach the service, and --json, which may stand before the group's name or at the end."""
     environment = os.environ.get("ROLLTRACE_CONTROL", DEFAULT_TARGET)
     parser.add_argument(
         "--control",
         metavar="HOST:PORT",
         default=environment if at_top else argparse.SUPPRESS,
         help=f"the control service (or ROLLTRACE_CONTROL; now {environment})",
+    )
+    files = {
+        "--token-file": "the admin token (or ROLLTRACE_ADMIN_TOKEN)",
+        "--tls-ca-file": "encrypt; the service's certificate descends from these (or ROLLTRACE_TLS_CA_FILE)",
+        "--tls-cert-file": "encrypt; this client's own certificate",
+        "--tls-key-file": "its private key",
+    }
+    for flag, text in files.items():
+        default = "" if at_top else argparse.SUPPRESS
+        parser.add_argument(flag, metavar="FILE", default=default, help=text)
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        default=False if at_top else argparse.SUPPRESS,
+        help="encrypt; the service's certificate descends from the usual roots",
     )
     parser.add_argument(
         "--json",
@@ -55,7 +71,14 @@ def add_command(commands: Subparsers, name: str, summary: str, run: object) -> a
 
 
 def connect(arguments: argparse.Namespace) -> Client:
-    return Client(arguments.control, retry_for=PATIENCE)
+    ca_file = arguments.tls_ca_file or os.environ.get("ROLLTRACE_TLS_CA_FILE", "")
+    tls = Tls(ca_file, arguments.tls_cert_file, arguments.tls_key_file)
+    return Client(
+        arguments.control,
+        retry_for=PATIENCE,
+        token=token_of_file(arguments.token_file) if arguments.token_file else None,
+        tls=tls if arguments.tls or tls != Tls() else False,
+    )
 
 
 def add_labels(parser: argparse.ArgumentParser, summary: str) -> None:

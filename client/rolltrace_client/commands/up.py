@@ -31,6 +31,10 @@ from ..supervisor import Child, Supervisor
 
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 GRACE = 5.0
+ACCESS = {
+    "none": "everybody who reaches these addresses (auth: none)",
+    "token": "with the admin token, or a session's api_key",
+}
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -127,12 +131,13 @@ def children(settings: Settings, environ: Mapping[str, str], metrics: str | None
         environment[METRICS_VARIABLE] = metrics
     host = LOOPBACK.get(settings.host, settings.host)
     control_host = LOOPBACK.get(settings.control_host, settings.control_host)
+    tls = bool(settings.tls_cert_file)
     control = Child(
         "control",
         "rolltrace_control",
         environment,
         1,
-        partial(control_is_healthy, control_host, settings.control_port),
+        partial(control_is_healthy, control_host, settings.control_port, tls=tls),
     )
     proxies = [
         Child(
@@ -140,7 +145,7 @@ def children(settings: Settings, environ: Mapping[str, str], metrics: str | None
             "rolltrace_proxy",
             environment,
             0,
-            partial(proxy_is_healthy, host, settings.port),
+            partial(proxy_is_healthy, host, settings.port, tls=tls),
             ended=partial(forget_gauges, metrics),
         )
         for number in range(1, settings.proxies + 1)
@@ -156,7 +161,8 @@ def forget_gauges(metrics: str | None, pid: int) -> None:
 
 def summary(settings: Settings) -> str:
     """What a person needs to know once all is up."""
-    proxy = f"http://{authority(LOOPBACK.get(settings.host, settings.host), settings.port)}"
+    scheme = "https" if settings.tls_cert_file else "http"
+    proxy = f"{scheme}://{authority(LOOPBACK.get(settings.host, settings.host), settings.port)}"
     workers = [worker.url + worker.api_path for worker in settings.workers]
     processes = "1 proxy" if settings.proxies == 1 else f"{settings.proxies} proxies"
     rows = [
@@ -166,6 +172,7 @@ def summary(settings: Settings) -> str:
         *([] if workers else [("workers", "those registered before; add one: rolltrace workers add URL")]),
         ("data", f"{Path(settings.db_path).resolve()} (durability: {settings.durability})"),
         ("metrics", f"{proxy}/metrics"),
+        ("access", ACCESS[settings.auth]),
     ]
     lines = [f"  {label:<9} {text}" for label, text in rows]
     heading = f"rolltrace {version('rolltrace')} is up: 1 control service, {processes}"

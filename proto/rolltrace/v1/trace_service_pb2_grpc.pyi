@@ -138,10 +138,10 @@ class TraceServiceStub(typing.Generic[_TraceServiceGetTraceType, _TraceServiceLi
     A slow receiver slows only itself: it is served from the log, and nothing is queued for it.
 
     FAILED_PRECONDITION: the cursor's epoch is not the log's; the environment is another one now.
-    OUT_OF_RANGE: the cursor lies before events that were dropped, or after the head. What deleted
-    sessions left is a gap, not a drop: session_deleted stands for it. Both carry ErrorInfo with reason
-    CURSOR_EPOCH, CURSOR_COMPACTED or CURSOR_AHEAD and metadata "epoch", "earliest_sequence" and
-    "head_sequence".
+    OUT_OF_RANGE: the cursor lies before events that were dropped, or after the head; a slow stream ends so
+    too when events ahead of it are dropped. What deleted sessions left is a gap, not a drop: session_deleted
+    stands for it. Both carry ErrorInfo with reason CURSOR_EPOCH, CURSOR_COMPACTED or CURSOR_AHEAD and
+    metadata "epoch", "earliest_sequence" and "head_sequence".
     """
 
 TraceServiceAsyncStub: typing_extensions.TypeAlias = TraceServiceStub[
@@ -207,10 +207,10 @@ class TraceServiceServicer(metaclass=abc.ABCMeta):
         A slow receiver slows only itself: it is served from the log, and nothing is queued for it.
 
         FAILED_PRECONDITION: the cursor's epoch is not the log's; the environment is another one now.
-        OUT_OF_RANGE: the cursor lies before events that were dropped, or after the head. What deleted
-        sessions left is a gap, not a drop: session_deleted stands for it. Both carry ErrorInfo with reason
-        CURSOR_EPOCH, CURSOR_COMPACTED or CURSOR_AHEAD and metadata "epoch", "earliest_sequence" and
-        "head_sequence".
+        OUT_OF_RANGE: the cursor lies before events that were dropped, or after the head; a slow stream ends so
+        too when events ahead of it are dropped. What deleted sessions left is a gap, not a drop: session_deleted
+        stands for it. Both carry ErrorInfo with reason CURSOR_EPOCH, CURSOR_COMPACTED or CURSOR_AHEAD and
+        metadata "epoch", "earliest_sequence" and "head_sequence".
         """
 
 def add_TraceServiceServicer_to_server(servicer: TraceServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
