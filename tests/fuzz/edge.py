@@ -123,10 +123,11 @@ class Edge:
         return got
 
     async def _idle(self) -> None:
-        """Returns once no call runs; one whose agent has gone must end."""
-        deadline = time.monotonic() + PATIENCE
-        await asyncio.sleep(0.001)
-        while self._gate.proxy.shared.tasks:
+        """Returns once the proxy has let go of the connection and no call runs: its agent has gone."""
+        proxy, deadline = self._gate.proxy, time.monotonic() + PATIENCE
+        server = proxy._runner.server  # pyright: ignore[reportPrivateUsage]  # who else knows its connections
+        assert server is not None
+        while server.connections or proxy.shared.tasks:
             assert time.monotonic() < deadline, "a call goes on though its agent has gone"
             await asyncio.sleep(0.001)
 
