@@ -153,6 +153,7 @@ def http_edge(data: bytes) -> None:
 
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP/1\.[01]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)")
+_KEY = re.compile(rb"session:([!-~]+)")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?\r\n")
 _TRAILER = re.compile(rb"(?:[^\r\n:\s]+:[^\r\n]*\r\n)*\r\n")
 
@@ -172,6 +173,7 @@ def addressed(data: bytes) -> Iterator[str]:
 
 
 def _session(data: bytes) -> Iterator[str]:
+    yield from (match[1].decode() for match in _KEY.finditer(data.partition(b"\r\n\r\n")[0]))
     words = re.split(rb"[\r\n]", data, maxsplit=1)[0].split(b" ")
     if len(words) < 2:
         return
@@ -240,6 +242,9 @@ def seeds() -> list[bytes]:
         _post(b"s", b"5;a=b\r\nhello\r\n0\r\n\r\n", chunked),
         _post(b"s", b"{", b"Content-Length: 9"),
         _post(b"s", b"{}", b"Content-Encoding: gzip", b"Content-Length: 2"),
+        _post(b"s", evil, size)
+        .replace(b"/sessions/s", b"")
+        .replace(b"Host: h", b"Authorization: Bearer session:a/b"),
         b"CONNECT /sessions/s/v1/x HTTP/1.1\r\nHost: h\r\n\r\n" + evil,
         _post(b"s", evil, b"Upgrade: websocket", b"Connection: upgrade", b"Content-Length: 0"),
     ]
