@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 
 from rolltrace.v1 import trace_pb2 as pb
@@ -39,14 +40,12 @@ def header_keys(data: bytes) -> None:
     """Any fields let in nobody but who holds the key, and no refusal repeats it."""
     feed = Feed(data)
     target = Target(feed.chunk().decode(errors="replace"), "/x", "", "x")
-    words: dict[str, str] = {"K": session_key(SECRET, "k"), "P": PLAIN + "p", "A": _ADMIN.decode()}
+    words = {"K": session_key(SECRET, "k"), "P": PLAIN + "p", "A": _ADMIN.decode()}
     fields: list[tuple[str, str]] = []
     while feed:
         name = feed.choice(("Authorization", "authorization", "X-Api-Key", "x-other"))
         value = feed.choice(("", "Bearer ", "bearer  ", "Basic ")) + feed.text()
-        fields.append(
-            (name, value.translate(str.maketrans({ord(letter): word for letter, word in words.items()})))
-        )
+        fields.append((name, re.sub("[KPA]", lambda match: words[match[0]], value)))
     keyed = any(words["K"] in value for _, value in fields)
     admin = any(words["A"] in value for _, value in fields)
     for access in (_STRICT, _OPEN):

@@ -158,9 +158,8 @@ def _without(fields: dict[str, Json], added: tuple[str, ...]) -> dict[str, Json]
 def loaded(data: bytes | None) -> dict[str, Json] | None:
     """An object whose choices are objects, read by Python; None for anything else."""
     try:
-        value = json.loads(
-            (data or b"").decode(errors="surrogateescape"), parse_constant=lambda _: None, parse_int=_integer
-        )
+        text = (data or b"").decode(errors="surrogateescape")
+        value = json.loads(text, parse_constant=lambda _: None, parse_int=_integer)
     except (ValueError, RecursionError):
         return None
     fields = _object(value)

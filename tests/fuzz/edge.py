@@ -242,9 +242,7 @@ def seeds() -> list[bytes]:
         _post(b"s", b"5;a=b\r\nhello\r\n0\r\n\r\n", chunked),
         _post(b"s", b"{", b"Content-Length: 9"),
         _post(b"s", b"{}", b"Content-Encoding: gzip", b"Content-Length: 2"),
-        _post(b"s", evil, size)
-        .replace(b"/sessions/s", b"")
-        .replace(b"Host: h", b"Authorization: Bearer session:a/b"),
+        _post(b"s", evil, size, b"Authorization: Bearer session:a/b").replace(b"/sessions/s", b""),
         b"CONNECT /sessions/s/v1/x HTTP/1.1\r\nHost: h\r\n\r\n" + evil,
         _post(b"s", evil, b"Upgrade: websocket", b"Connection: upgrade", b"Content-Length: 0"),
     ]
