@@ -18,9 +18,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from rolltrace_proxy import headers, paths
 from rolltrace_proxy.access import DENIALS, Access
 from rolltrace_proxy.errors import Fault, Refused, sealed
-from rolltrace_proxy.forward import Exchange, Shared, refusal
+from rolltrace_proxy.forward import Exchange, refusal
 from rolltrace_proxy.health import JsonObject, health, worker_health
 from rolltrace_proxy.metrics import Metrics
+from rolltrace_proxy.redaction import Redaction, load_hook
+from rolltrace_proxy.shared import Shared
 from rolltrace_proxy.upstream import Upstream
 from rolltrace_proxy.workers import Workers
 from rolltrace_settings.access import admin_tokens
@@ -56,7 +58,9 @@ class Proxy:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
-        self.shared = Shared(settings, store, Workers(store), Upstream(settings), Metrics())
+        self._tls = server_context(settings)
+        redaction = Redaction(load_hook(settings.redact))
+        self.shared = Shared(settings, store, Workers(store), Upstream(settings), Metrics(), redaction)
         logging.getLogger("aiohttp.server").addFilter(blame_the_peer)
         self._runner = web.AppRunner(
             self._app(),
@@ -70,7 +74,6 @@ class Proxy:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._host, self._port = settings.host, settings.port
-        self._tls = server_context(settings)
 
     @property
     def url(self) -> str:

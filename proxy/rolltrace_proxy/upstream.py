@@ -21,6 +21,7 @@ from yarl import URL
 from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.errors import Fault, Refused
 from rolltrace_settings.settings import Settings
+from rolltrace_store.worker_tls import worker_context
 
 KEEPALIVE = 4.0
 """Seconds that an idle connection is kept: less than the 5 of uvicorn, which serves vLLM and SGLang."""
@@ -77,6 +78,7 @@ class Outgoing:
     url: str
     headers: CIMultiDict[str]
     body: bytes | None
+    ca_pem: str = ""
 
 
 class Upstream:
@@ -156,6 +158,7 @@ async def _request(
         data=outgoing.body,
         headers=outgoing.headers,
         allow_redirects=False,
+        ssl=worker_context(outgoing.ca_pem),
         trace_request_ctx=connection,
     )
 
