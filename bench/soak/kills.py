@@ -9,10 +9,8 @@ import signal
 import time
 from dataclasses import dataclass, field
 
-from tests.pair.pair import Child
-from tests.servers import answers
-
 from bench.soak.notes import Notes
+from bench.soak.plan import Plan
 from bench.soak.sampler import services
 
 WAYS = (("proxy",), ("control",), ("proxy", "control"))
@@ -22,12 +20,9 @@ WAYS = (("proxy",), ("control",), ("proxy", "control"))
 class Kills:
     """Kills now and then, and notes how long the proxy took to be back, in seconds."""
 
-    up: int
-    url: str
-    workers: list[Child]
+    plan: Plan
     notes: Notes
     chance: random.Random
-    pause: float
     until: float
     """On the monotonic clock: from then on the pair is left alone."""
     back: list[float] = field(default_factory=list[float])
@@ -35,7 +30,7 @@ class Kills:
     async def run(self) -> None:
         turn = 0
         while True:
-            await asyncio.sleep(self.pause * self.chance.uniform(0.8, 1.2))
+            await asyncio.sleep(self.plan.killing * self.chance.uniform(0.8, 1.2))
             turn += 1
             if time.monotonic() > self.until or turn % 4 == 0:
                 await self._kill_worker()
@@ -43,7 +38,7 @@ class Kills:
                 await self._kill(WAYS[turn % 4 - 1])
 
     async def _kill(self, names: tuple[str, ...]) -> None:
-        found = services({"up": self.up})
+        found = services(self.plan.pids())
         for name in names:
             if name in found:
                 os.kill(found[name], signal.SIGKILL)
@@ -51,12 +46,12 @@ class Kills:
         if "proxy" not in names:
             return
         begun = time.monotonic()
-        while not await asyncio.to_thread(answers, f"{self.url}/health"):  # noqa: ASYNC110  # another process's
+        while not await asyncio.to_thread(self.plan.healthy):  # noqa: ASYNC110  # another process's
             await asyncio.sleep(0.05)
         self.back.append(time.monotonic() - begun)
 
     async def _kill_worker(self) -> None:
-        worker = self.chance.choice(self.workers)
+        worker = self.chance.choice(self.plan.workers)
         await asyncio.to_thread(worker.stop, signal.SIGKILL)
         await asyncio.sleep(self.chance.uniform(0, 3))
         worker.start()
