@@ -9,7 +9,7 @@ PROTOS  := $(wildcard proto/rolltrace/v1/*.proto)
 SERVICES = $(shell grep -l '^service ' $(PROTOS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check stubs check-stubs bench test-vllm fuzz clean
+.PHONY: help setup run demo test check stubs check-stubs bench bounds test-vllm fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ check-stubs: stubs ## fail when the committed stubs are not those of proto/
 
 bench: $(VENV)/.develops ## what storage and delivery cost, as figures
 	@$(BIN)/python -m bench
+
+bounds: $(VENV)/.develops ## 5,000 streams at once and 100,000 sessions, as figures against their bounds
+	@$(BIN)/python -m bench.bounds
 
 test-vllm: $(VENV)/.develops ## the end-to-end suite on a real vLLM on the CPU (about 4 GB, 15 minutes the first time)
 	@tests/vllm/server/install.sh

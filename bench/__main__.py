@@ -4,27 +4,10 @@ import argparse
 import asyncio
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from bench.delivery import delivery_times
+from bench.figures import Figure
 from bench.storage import bytes_of_session
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured number, and the most that it should be (None: just to know)."""
-
-    name: str
-    value: float
-    unit: str
-    most: float | None = None
-
-    def __str__(self) -> str:
-        line = f"  {self.name:<58}{self.value:>9.2f} {self.unit:<3}"
-        if self.most is None:
-            return line
-        verdict = "ok" if self.value <= self.most else "OVER"
-        return f"{line} at most {self.most:g}   {verdict}"
 
 
 def storage() -> Iterator[Figure]:

@@ -65,14 +65,18 @@ def metadata(token: str | None) -> Metadata:
 
 def token_of_file(path: str) -> str:
     """The first token of a file, as the service reads it. Raises InvalidArgument."""
-    try:
-        lines = (_read(path) or b"").decode("ascii").split("\n")
-    except UnicodeDecodeError:
-        raise invalid("token", f"{path} does not hold a token") from None
-    found = next(filter(None, (line.strip() for line in lines)), "")
+    found = next(filter(None, map(str.strip, text_of_file(path).split("\n"))), "")
     if not found:
         raise invalid("token", f"{path} holds no token")
     return found
+
+
+def text_of_file(path: str) -> str:
+    """What stands in a file of ASCII; "" for no path. Raises InvalidArgument."""
+    try:
+        return (_read(path) or b"").decode("ascii")
+    except UnicodeDecodeError:
+        raise invalid("file", f"{path} is not text in ASCII") from None
 
 
 def _read(path: str) -> bytes | None:

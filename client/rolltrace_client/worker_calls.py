@@ -27,12 +27,14 @@ def register_worker(
     api_path: str = "",
     api_key: str = "",
     engine: str = "",
+    ca_pem: str = "",
     request_id: str | None = None,
     timeout: float | None = None,
 ) -> Call[Worker]:
     """Adds a worker: an inference server that calls are forwarded to.
 
     Registering the same id and URL again updates the rest. No model names: it serves every model.
+    `ca_pem` are certificates that an https worker's own must descend from, instead of the system's.
     Raises AlreadyExists when the id is taken by another URL.
     """
     new = worker_pb2.Worker(
@@ -43,6 +45,7 @@ def register_worker(
         api_path=api_path,
         api_key=api_key,
         engine=engine,
+        ca_pem=ca_pem,
     )
     made = pb.RegisterWorkerRequest(worker=new, request_id=new_request_id(request_id))
     return Call(_SERVICE + "RegisterWorker", made.SerializeToString(), _registered, timeout)
@@ -57,6 +60,7 @@ def update_worker(
     api_path: str | None = None,
     api_key: str | None = None,
     engine: str | None = None,
+    ca_pem: str | None = None,
     request_id: str | None = None,
     timeout: float | None = None,
 ) -> Call[Worker]:
@@ -68,6 +72,7 @@ def update_worker(
         api_path=api_path or "",
         api_key=api_key or "",
         engine=engine or "",
+        ca_pem=ca_pem or "",
     )
     if state is not None:
         new.state = cast("worker_pb2.WorkerState.ValueType", state.number)
@@ -78,6 +83,7 @@ def update_worker(
         "api_path": api_path,
         "api_key": api_key,
         "engine": engine,
+        "ca_pem": ca_pem,
     }
     mask = FieldMask(paths=[name for name, value in given.items() if value is not None])
     if not mask.paths:

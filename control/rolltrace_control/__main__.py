@@ -17,6 +17,7 @@ from rolltrace_control.server import ListenError, serve
 from rolltrace_settings.console import configure_logging
 from rolltrace_settings.errors import SettingsError
 from rolltrace_settings.load import EXIT_CONFIGURATION, load
+from rolltrace_settings.open_files import raise_limit
 from rolltrace_settings.settings import Settings
 from rolltrace_store import Durability, StoreError, StoreOptions, open_store
 
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = load(argv, service="control")
     configure_logging(settings.log_level)
     sys.setswitchinterval(SWITCH_INTERVAL)
+    raise_limit()
     try:
         uvloop.run(run(settings))
     except SettingsError as error:

@@ -19,6 +19,7 @@ from rolltrace.v1 import worker_pb2 as pb
 from rolltrace_control.health_rules import Checks, Outcome, outcome_of_status
 from rolltrace_settings.settings import Settings
 from rolltrace_store.interface import Store, WriteView
+from rolltrace_store.worker_tls import worker_context
 
 _JITTER = 0.25
 _HEALTHY = pb.WORKER_HEALTH_HEALTHY
@@ -73,7 +74,7 @@ class Prober:
     async def _check(self, worker: pb.Worker) -> None:
         if worker.health != pb.WORKER_HEALTH_UNKNOWN:
             await asyncio.sleep(random.uniform(0, _JITTER * self._interval))
-        outcome, message = await self._ask(worker.url)
+        outcome, message = await self._ask(worker)
         checks = self._checks.get(worker.worker_id, Checks()).after(outcome)
         self._checks[worker.worker_id] = checks
         health = checks.health(worker.health)
@@ -87,11 +88,14 @@ class Prober:
             word = pb.WorkerHealth.Name(health).removeprefix("WORKER_HEALTH_").lower()
             log.info("worker %s is %s%s", worker.worker_id, word, message and f": {message}")
 
-    async def _ask(self, url: str) -> tuple[Outcome, str]:
+    async def _ask(self, worker: pb.Worker) -> tuple[Outcome, str]:
         """One check: its outcome, and in words what was wrong."""
         try:
             async with self._http.get(
-                f"{url}/health", timeout=self._timeout, allow_redirects=False
+                f"{worker.url}/health",
+                timeout=self._timeout,
+                allow_redirects=False,
+                ssl=worker_context(worker.ca_pem),
             ) as answer:
                 outcome = outcome_of_status(answer.status)
                 return outcome, "" if outcome is Outcome.ANSWERED else f"/health answered {answer.status}"

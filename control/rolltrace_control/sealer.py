@@ -121,7 +121,7 @@ class Sealer:
         if over & busy:
             await self._store.interrupt_orphans()
         ready = seal_rules.ready(sealing, busy, over)[:MOST]
-        sealed = await self._store.write(lambda view: _finish(view, ready, over)) if ready else set[str]()
+        sealed = await self._store.write(lambda view: finish(view, ready, over)) if ready else set[str]()
         still = left.keys() - sealed
         self._tell(still)
         return max(0.0, min([TICK, *(left[session_id] for session_id in still)]))
@@ -143,7 +143,7 @@ def _under_way(view: ReadView) -> tuple[Sequence[Sealing], set[str]]:
     return sealing, busy
 
 
-def _finish(view: WriteView, ready: Sequence[Sealing], over: Collection[str]) -> set[str]:
+def finish(view: WriteView, ready: Sequence[Sealing], over: Collection[str]) -> set[str]:
     """Seals those that are SEALING still, and that no call has joined unless its time is over."""
     under_way = {(one.session_id, one.deadline) for one in view.sealing()}
     sealed = set[str]()

@@ -15,13 +15,14 @@ from rolltrace.v1.worker_service_pb2 import UpdateWorkerRequest
 from rolltrace_settings.settings import WorkerSetting
 from rolltrace_store.errors import AlreadyExistsError, InvalidArgumentError
 from rolltrace_store.names import check_worker_id
+from rolltrace_store.worker_tls import check_ca_pem
 from rolltrace_store.worker_url import take_apart, worker_id_of
 
 ENGINES = ("", "vllm", "sglang", "openai")
 MAX_WEIGHT = 1000.0
 DEFAULT_API_PATH = "/v1"
 OUTPUT_ONLY = ("health", "health_message", "health_change_time", "register_time")
-UPDATABLE = ("weight", "state", "model_names", "api_key", "api_path", "engine")
+UPDATABLE = ("weight", "state", "model_names", "api_key", "api_path", "engine", "ca_pem")
 
 
 def asked_worker(given: pb.Worker) -> pb.Worker:
@@ -43,6 +44,7 @@ def asked_worker(given: pb.Worker) -> pb.Worker:
         api_path=given.api_path or api_path,
         api_key=given.api_key,
         engine=given.engine,
+        ca_pem=given.ca_pem,
     )
     check_worker_id(worker.worker_id)
     _complete(worker)
@@ -73,8 +75,11 @@ def registered(asked: pb.Worker, known: pb.Worker | None, now: Timestamp) -> pb.
     return worker
 
 
-def from_setting(setting: WorkerSetting) -> pb.Worker:
-    """The worker that an entry of `workers:` asks for. Raises InvalidArgumentError."""
+def from_setting(setting: WorkerSetting, ca_pem: str = "") -> pb.Worker:
+    """The worker that an entry of `workers:` asks for; `ca_pem` stands in its ca_file.
+
+    Raises InvalidArgumentError.
+    """
     return asked_worker(
         pb.Worker(
             url=setting.url,
@@ -83,6 +88,7 @@ def from_setting(setting: WorkerSetting) -> pb.Worker:
             api_path=setting.api_path,
             api_key=setting.api_key,
             engine=setting.engine,
+            ca_pem=ca_pem,
         )
     )
 
@@ -145,6 +151,9 @@ def _complete(worker: pb.Worker) -> None:
         raise InvalidArgumentError(
             "worker.engine", f"worker.engine {worker.engine!r} is not one of vllm, sglang, openai"
         )
+    if not (worker.api_key.isascii() and worker.api_key.isprintable()):
+        raise InvalidArgumentError("worker.api_key", "worker.api_key holds what no header field can hold")
+    check_ca_pem(worker.ca_pem)
     path = worker.api_path.rstrip("/") if worker.api_path else DEFAULT_API_PATH
     if path and not path.startswith("/"):
         raise InvalidArgumentError("worker.api_path", f"worker.api_path {path!r} does not begin with a slash")

@@ -14,6 +14,7 @@ from rolltrace_control import paging, worker_fields
 from rolltrace_control.requests import answered, identify, once
 from rolltrace_control.watch import LogWatch
 from rolltrace_settings.settings import WorkerSetting
+from rolltrace_settings.tls import read_ca
 from rolltrace_store.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from rolltrace_store.interface import Request, Store, WriteView
 from rolltrace_store.names import check_worker_id
@@ -120,7 +121,7 @@ def register(view: WriteView, asked: Worker) -> Worker:
 
 async def register_settings(store: Store, settings: tuple[WorkerSetting, ...]) -> None:
     """Registers the workers of the settings; their states stay as they are known."""
-    asked = [worker_fields.from_setting(setting) for setting in settings]
+    asked = [worker_fields.from_setting(setting, read_ca(setting.ca_file)) for setting in settings]
 
     def work(view: WriteView) -> None:
         for worker in asked:

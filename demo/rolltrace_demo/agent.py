@@ -41,8 +41,10 @@ class Said:
 class Agent:
     """Runs turns against `base_url`; `on_text` gets the pieces of a streamed answer as they come."""
 
-    def __init__(self, base_url: str, model: str, on_text: Callable[[str], None]) -> None:
-        self._openai = OpenAI(base_url=base_url, api_key="unused", max_retries=0)
+    def __init__(
+        self, base_url: str, model: str, on_text: Callable[[str], None], api_key: str = "unused"
+    ) -> None:
+        self._openai = OpenAI(base_url=base_url, api_key=api_key, max_retries=0)
         self._model = model
         self._on_text = on_text
         self._messages: list[ChatCompletionMessageParam] = [
@@ -120,7 +122,7 @@ class Agent:
         return [Said("user", question), Said("model", text)]
 
 
-def first_model(base_url: str) -> str:
+def first_model(base_url: str, api_key: str = "unused") -> str:
     """The first model that the workers serve."""
-    with OpenAI(base_url=base_url, api_key="unused", max_retries=0) as openai:
+    with OpenAI(base_url=base_url, api_key=api_key, max_retries=0) as openai:
         return openai.models.list().data[0].id

@@ -37,7 +37,7 @@ def show(target: str, turns: int, model: str) -> int:
 
 def _show(client: Client, turns: int, model: str) -> int:
     session = client.create_session(labels={"task": "demo"})
-    model = model or first_model(session.base_url.split("/sessions/")[0] + "/v1")
+    model = model or first_model(session.base_url, session.api_key)
     print(f"session   {session.session_id}\nmodel     {model}\nbase_url  {session.base_url}")
     print("          (all that the agent is told)\n")
     arrivals: queue.Queue[Arrival] = queue.Queue()
@@ -63,7 +63,7 @@ def _receive(subscription: Subscription, arrivals: queue.Queue[Arrival]) -> None
 def _talk(session: Session, model: str, turns: int, arrivals: queue.Queue[Arrival]) -> list[Trace]:
     traces: list[Trace] = []
     stream = _Stream()
-    agent = Agent(session.base_url, model, stream.text)
+    agent = Agent(session.base_url, model, stream.text, session.api_key)
     try:
         for said in agent.turns(turns):
             stream.end()

@@ -7,14 +7,17 @@ import gc
 import logging
 import signal
 import sys
+from dataclasses import replace
 
 import uvloop
 
 from rolltrace_proxy.server import serve
+from rolltrace_proxy.sockets import affordable_calls, files_needed
 from rolltrace_proxy.workers import add_configured
 from rolltrace_settings.console import configure_logging
 from rolltrace_settings.errors import SettingsError
 from rolltrace_settings.load import EXIT_CONFIGURATION, load
+from rolltrace_settings.open_files import raise_limit
 from rolltrace_settings.settings import Settings
 from rolltrace_store.errors import StoreError
 from rolltrace_store.interface import Durability
@@ -34,6 +37,20 @@ def store_options(settings: Settings) -> StoreOptions:
         write_queue_size=settings.write_queue_size,
         min_free_disk=settings.min_free_disk,
     )
+
+
+def within_limits(settings: Settings) -> Settings:
+    """The settings with no more calls than there may be connections for."""
+    open_files = raise_limit()
+    calls = affordable_calls(open_files)
+    if calls >= settings.max_calls:
+        return settings
+    log.warning(
+        "max_calls is lowered from %d to %d, since a process may have only %d files open here: "
+        "allow it %d (ulimit -n), or set --max-calls",
+        *(settings.max_calls, calls, open_files, files_needed(settings.max_calls)),
+    )
+    return replace(settings, max_calls=calls)
 
 
 async def run(settings: Settings) -> None:
@@ -61,7 +78,7 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(10_000, 20, 50)
     try:
-        uvloop.run(run(settings))
+        uvloop.run(run(within_limits(settings)))
     except SettingsError as error:
         print(f"rolltrace-proxy: {error}", file=sys.stderr)
         raise SystemExit(EXIT_CONFIGURATION) from None

@@ -121,6 +121,10 @@ class Call:
     model: str = ""
     streamed: bool = False
     request: bytes = b""
+    kept: bytes = b""
+    """What is recorded of the request; all of it, unless it was redacted."""
+    not_kept: str = ""
+    """Why nothing is."""
     labels: dict[str, str] = field(default_factory=dict[str, str])
     worker_id: str = ""
     retry_number: int = 0
@@ -147,6 +151,7 @@ class Call:
     def read(self, request: bytes, admit_ns: int, now: float) -> None:
         """The agent's body is all here. A call that ends before this was admitted when its header came."""
         self.request, self.admit_ns, self.admitted = request, admit_ns, now
+        self.kept = request
 
     def admit(self) -> None:
         self.on(Event.ADMIT)
@@ -173,7 +178,9 @@ class Call:
         trace = self.known()
         trace.worker_id, trace.attempt_count = self.worker_id, self.attempts
         trace.status, trace.http_status = self.status, self.http_status
-        trace.request_json = self.request
+        trace.request_json = self.kept
+        if self.not_kept:
+            trace.capture_gaps.add(kind=gaps.REQUEST, message=self.not_kept)
         trace.latency.FromNanoseconds(int((self.ended - self.admitted) * 1e9))
         if self.first_byte is not None:
             trace.time_to_first_token.FromNanoseconds(int((self.first_byte - self.admitted) * 1e9))

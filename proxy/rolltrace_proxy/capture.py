@@ -63,8 +63,8 @@ class Reader:
         self.error: str | None = None
         self.model = ""
         self._rewrite = rewrite
-        self._prompt: list[int] | None = None
-        self._prompt_bytes = b""
+        # Packed: thousands of streams hold theirs at once, and a list of numbers takes ten times as much.
+        self._prompt: bytes | None = None
         self._tokens: dict[int, Tokens] = {}
         self._finish_reasons: dict[int, str] = {}
         self._usage: _Usage | None = None
@@ -88,12 +88,16 @@ class Reader:
         tokens = self._tokens.get(index)
         if tokens is None:
             tokens = self._tokens[index] = Tokens(index, self.gaps)
-        echoed = len(self._prompt or ()) if self._rewrite.echoes and not tokens.count else 0
+        echoed = self._prompt_count if self._rewrite.echoes and not tokens.count else 0
         tokens.add(choice, speaks=speaks, echoed=echoed)
         reason = given(choice, "finish_reason")
         if reason is not None:
             self._finish_reasons[index] = self._finish_reason(reason, index)
         return index
+
+    @property
+    def _prompt_count(self) -> int:
+        return len(self._prompt or b"") // 4
 
     @property
     def indexes(self) -> list[int]:
@@ -111,15 +115,13 @@ class Reader:
     def _read_prompt(self, value: Raw | None, index: int | None) -> None:
         if value is None:
             return
-        if self._prompt is not None and bytes(value) == self._prompt_bytes:
-            return
         ids = read_ids(value)
         if ids is None:
             said = f"not a list of 32-bit ids: {gaps.quote(bytes(value))}"
             self.gaps.note(gaps.PROMPT_TOKEN_IDS, said)
         elif self._prompt is None:
-            self._prompt, self._prompt_bytes = ids, bytes(value)
-        elif ids != self._prompt:
+            self._prompt = pack_ids(ids)
+        elif pack_ids(ids) != self._prompt:
             self._prompts_differ = True
             self.gaps.note(gaps.MISMATCH, "its prompt is not the trace's: the call had several", index)
 
@@ -145,7 +147,7 @@ class Reader:
         if ended and completions and usage is not None:
             self._compare(usage)
         return Captured(
-            prompt_token_ids=pack_ids(self._prompt or []),
+            prompt_token_ids=self._prompt or b"",
             completions=completions,
             response_json=response_json,
             usage=None if usage is None else _usage_message(usage),
@@ -174,7 +176,7 @@ class Reader:
         if sampled != usage.completion_tokens:
             said = f"{sampled} sampled ids, but usage counts {usage.completion_tokens}"
             self.gaps.note(gaps.MISMATCH, said)
-        prompt = len(self._prompt or ())
+        prompt = self._prompt_count
         if prompt != usage.prompt_tokens and not self._prompts_differ:
             self.gaps.note(gaps.MISMATCH, f"{prompt} prompt ids, but usage counts {usage.prompt_tokens}")
 

@@ -19,7 +19,6 @@ import uuid
 import zlib
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import web
@@ -30,25 +29,18 @@ from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_proxy import headers, retry, routing
-from rolltrace_proxy.access import Access
 from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
-from rolltrace_proxy.arrival import Arrivals
 from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State
 from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.errors import Fault, Refused, of_store
-from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.paths import Target, worker_url
-from rolltrace_proxy.recorder import Recorder
 from rolltrace_proxy.replay import replay
 from rolltrace_proxy.retry import Repeat, Replay, Run
 from rolltrace_proxy.rewrite import Rewrite, rewrite
-from rolltrace_proxy.running import Running
-from rolltrace_proxy.upstream import Outgoing, Upstream, fault_of, never_sent, unread
-from rolltrace_proxy.workers import Workers
-from rolltrace_settings.settings import Settings
+from rolltrace_proxy.shared import Shared
+from rolltrace_proxy.upstream import Outgoing, fault_of, never_sent, unread
 from rolltrace_store.errors import StoreError
-from rolltrace_store.interface import Store
 
 log = logging.getLogger(__name__)
 
@@ -56,31 +48,6 @@ CLEAN_UP_TIMEOUT = 10.0
 """Seconds that recording may take once the agent has gone."""
 MAX_ATTEMPTS = 5
 """Workers that are tried when no connection can be made."""
-
-
-@dataclass(slots=True)
-class Shared:
-    """What all calls of a proxy share."""
-
-    settings: Settings
-    store: Store
-    workers: Workers
-    upstream: Upstream
-    metrics: Metrics
-    access: Access = field(init=False)
-    """Set before anything listens."""
-    tasks: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
-    draining: bool = False
-    """No new calls."""
-    stopping: bool = False
-    """The calls that still run are being cancelled."""
-    running: Running = field(default_factory=Running)
-    arrivals: Arrivals = field(init=False)
-    recorder: Recorder = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.arrivals = Arrivals(self.settings, self.store, self.workers, self.running, self.metrics)
-        self.recorder = Recorder(self.store, self.metrics)
 
 
 async def clean_up(work: Coroutine[object, object, None], timeout: float) -> None:
@@ -151,6 +118,8 @@ class Exchange:
         self._check_limits()
         body = await self._read_body()
         self._call.read(body, time.time_ns(), time.monotonic())
+        if self._recorded:
+            self._shared.redaction.apply(self._call)
         session, course = await self._arrive()
         if isinstance(course, Replay):
             return await self._replay(course.trace)
@@ -193,7 +162,7 @@ class Exchange:
                 return None, Run()
             self._check = zlib.crc32(call.request)
             call.retry_number = retry.number(self._request.headers.get(retry.RETRY_COUNT))
-            repeat = Repeat(call.retry_number, call.endpoint, self._check, call.request)
+            repeat = Repeat(call.retry_number, call.endpoint, self._check, call.kept)
             return await arrivals.arrive(call, repeat)
         except StoreError as error:
             raise of_store(error) from error
@@ -256,8 +225,9 @@ class Exchange:
             worker_url(worker.url, worker.api_path, self._target),
             headers.to_worker(self._shared.access.forwarded(self._request.headers.items()), worker.api_key),
             plan.body or None,
+            worker.ca_pem,
         )
-        return await self._shared.upstream.send(outgoing, breaker.succeeded)
+        return await self._shared.upstream.send(outgoing, breaker)
 
     async def _pass_on(self, plan: Rewrite, response: aiohttp.ClientResponse) -> web.StreamResponse:
         """Each piece goes on as it comes, but for the end, which waits until the call is recorded."""

@@ -18,9 +18,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from rolltrace_proxy import headers, paths
 from rolltrace_proxy.access import DENIALS, Access
 from rolltrace_proxy.errors import Fault, Refused, sealed
-from rolltrace_proxy.forward import Exchange, Shared, refusal
+from rolltrace_proxy.forward import Exchange, refusal
 from rolltrace_proxy.health import JsonObject, health, worker_health
 from rolltrace_proxy.metrics import Metrics
+from rolltrace_proxy.redaction import Redaction, load_hook
+from rolltrace_proxy.shared import Shared
 from rolltrace_proxy.upstream import Upstream
 from rolltrace_proxy.workers import Workers
 from rolltrace_settings.access import admin_tokens
@@ -34,6 +36,8 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 TICK = 0.2
 """Seconds between looks at the workers and the gauges."""
+BACKLOG = 4096
+"""Connections that wait to be taken: the rollouts of a step all begin at once. The system may hold fewer."""
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +58,9 @@ class Proxy:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
-        self.shared = Shared(settings, store, Workers(store), Upstream(settings), Metrics())
+        self._tls = server_context(settings)
+        redaction = Redaction(load_hook(settings.redact))
+        self.shared = Shared(settings, store, Workers(store), Upstream(settings), Metrics(), redaction)
         logging.getLogger("aiohttp.server").addFilter(blame_the_peer)
         self._runner = web.AppRunner(
             self._app(),
@@ -68,7 +74,6 @@ class Proxy:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._host, self._port = settings.host, settings.port
-        self._tls = server_context(settings)
 
     @property
     def url(self) -> str:
@@ -94,7 +99,7 @@ class Proxy:
             self._host,
             self._port,
             reuse_port=shared_port,
-            backlog=1024,
+            backlog=BACKLOG,
             ssl_context=self._tls,
         )
         await site.start()

@@ -8,31 +8,57 @@ run the model twice.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
+from weakref import WeakValueDictionary
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.errors import Fault, Refused
 from rolltrace_settings.settings import Settings
+from rolltrace_store.worker_tls import worker_context
 
 KEEPALIVE = 4.0
 """Seconds that an idle connection is kept: less than the 5 of uvicorn, which serves vLLM and SGLang."""
 STALE_WINDOW = 0.25
 """A kept-alive connection lost within these seconds of being used again was closed before, while idle."""
+MAX_DIALS = 128
+"""Connections to one worker that are made at the same time. When thousands of calls begin at once the others
+wait for their turn, or the time-out of a connection would measure how busy this process is."""
 _MADE_BY_US = ("Accept", "Content-Type", "User-Agent")
 
 
 @dataclass(slots=True)
 class _Connection:
-    """What a request hears of its connection. `made` is called when there is one."""
+    """A request's way to its connection. `made` is called when there is one."""
 
-    made: Callable[[], None]
+    breaker: Breaker
+    turns: asyncio.Semaphore
+    """Of which each request to the same worker takes one while it dials."""
+    dials: bool = False
     reused: bool = False
+
+    async def take_turn(self) -> None:
+        """Raises Refused when the worker turned out to be dead while the request waited."""
+        waits = self.turns.locked()
+        await self.turns.acquire()
+        self.dials = True
+        if waits and self.breaker.is_open(time.monotonic()):
+            raise Refused(Fault.UNREACHABLE, "The worker takes no connections.")
+
+    def end_turn(self) -> None:
+        if self.dials:
+            self.dials = False
+            self.turns.release()
+
+    def made(self) -> None:
+        self.end_turn()
+        self.breaker.succeeded()
 
 
 async def _on_create(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
@@ -52,6 +78,7 @@ class Outgoing:
     url: str
     headers: CIMultiDict[str]
     body: bytes | None
+    ca_pem: str = ""
 
 
 class Upstream:
@@ -61,13 +88,25 @@ class Upstream:
         self._settings = settings
         self._session = _session(settings, aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE))
         self._anew = _session(settings, aiohttp.TCPConnector(limit=0, force_close=True))
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def send(self, outgoing: Outgoing, connected: Callable[[], None]) -> aiohttp.ClientResponse:
-        """Returns when the header of the answer is there; calls `connected` when a connection is.
+    async def send(self, outgoing: Outgoing, breaker: Breaker) -> aiohttp.ClientResponse:
+        """Returns when the header of the answer is there; tells the breaker when a connection is.
 
         Raises Refused, with the faults of a worker.
         """
-        connection, begun = _Connection(connected), time.monotonic()
+        connection = _Connection(breaker, self._turns_at(outgoing.url))
+        try:
+            await connection.take_turn()
+            return await self._send(outgoing, connection)
+        finally:
+            connection.end_turn()
+
+    def _turns_at(self, url: str) -> asyncio.Semaphore:
+        return self._turns.setdefault(URL(url, encoded=True).authority, asyncio.Semaphore(MAX_DIALS))
+
+    async def _send(self, outgoing: Outgoing, connection: _Connection) -> aiohttp.ClientResponse:
+        begun = time.monotonic()
         try:
             try:
                 return await _request(self._session, outgoing, connection)
@@ -119,6 +158,7 @@ async def _request(
         data=outgoing.body,
         headers=outgoing.headers,
         allow_redirects=False,
+        ssl=worker_context(outgoing.ca_pem),
         trace_request_ctx=connection,
     )
 

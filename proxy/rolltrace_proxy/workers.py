@@ -17,6 +17,7 @@ from rolltrace.v1 import worker_pb2 as pb
 from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.routing import Candidate
 from rolltrace_settings.settings import WorkerSetting
+from rolltrace_settings.tls import read_ca
 from rolltrace_store.interface import ReadView, Store, WriteView
 from rolltrace_store.worker_url import take_apart, worker_id_of
 
@@ -126,6 +127,7 @@ def _row(setting: WorkerSetting) -> pb.Worker:
         api_path=setting.api_path or api_path,
         api_key=setting.api_key,
         engine=setting.engine,
+        ca_pem=read_ca(setting.ca_file),
         state=pb.WORKER_STATE_ACTIVE,
         health=pb.WORKER_HEALTH_UNKNOWN,
     )

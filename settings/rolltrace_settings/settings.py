@@ -164,8 +164,9 @@ class Settings:
         "The largest request body that is taken.", low=1)
     max_header_size: int = setting(64 << 10, SIZE, PROXY, "limits",
         "The largest header of a request that is taken.", low=1024)
-    max_calls: int = setting(10_000, COUNT, PROXY, "limits",
-        "Calls that one proxy runs at the same time; more are refused with 503.", low=1)
+    max_calls: int = setting(8_000, COUNT, PROXY, "limits",
+        "Calls that one proxy runs at the same time; more are refused with 503. Each takes two open files.",
+        low=1)
 
     max_answer_size: int = setting(256 * MIB, SIZE, PROXY, "limits",
         "The largest answer in one piece that is kept; a larger one is forwarded as it comes.", low=1)

@@ -49,11 +49,12 @@ def compact(path: Path, target: Path) -> Compaction:
 def _copy(source: LmdbSnapshot, target: Path) -> None:
     partial = target.with_name(target.name + ".partial")
     try:
-        partial.mkdir()
+        partial.mkdir(mode=0o700)
     except FileExistsError as error:
         raise StoreError(f"{partial} is of another copy, running or broken off; remove it") from error
     try:
         source.environment.copy(str(partial), compact=True, txn=source.txn)
+        (partial / FILE).chmod(0o600)
         _sync(partial / FILE)
         _sync(partial)
         partial.rename(target)

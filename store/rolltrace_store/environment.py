@@ -95,10 +95,11 @@ def open_environment(path: Path, durability: Durability, max_size: int) -> Envir
 def _open(path: Path, durability: Durability, max_size: int) -> lmdb.Environment:
     synced = durability is Durability.POWER
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return lmdb.open(
             str(path),
             map_size=max_size,
+            mode=0o600,
             max_dbs=len(TABLES),
             max_readers=MAX_READERS,
             max_spare_txns=2,

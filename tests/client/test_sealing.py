@@ -181,7 +181,7 @@ def test_what_a_session_lacks_is_said_and_is_not_wrong() -> None:
     read = Read()
     read.session.incomplete = True
     for kind, count in ((1, 2), (2, 1), (9, 1)):
-        read.session.incomplete_reasons.add(kind=kind, call_count=count)  # type: ignore[arg-type]
+        read.session.incomplete_reasons.add(kind=kind, call_count=count)
     found = read.verified()
     assert found.verified
     assert not found.complete

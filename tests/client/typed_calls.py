@@ -94,7 +94,7 @@ async def async_calls(client: AsyncClient) -> None:
 async def wrong_calls(client: Client, async_client: AsyncClient) -> None:
     client.create_session(label={})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.create_session(labels={"a": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
-    client.create_session(limits={"calls": 1})  # type: ignore[typeddict-item]  # pyright: ignore[reportArgumentType]
+    client.create_session(limits={"calls": 1})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.create_sessions([{"group": "g"}])  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
     client.get_session()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.subscribe(view="FULL")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -19,6 +19,7 @@ from rolltrace.v1.event_pb2 import EVENT_KIND_SESSION_SEALED, SessionSealed
 from rolltrace.v1.session_pb2 import Outcome, Session
 from rolltrace.v1.trace_pb2 import CAPTURE_GAP_KIND_LOGPROBS, Trace
 from rolltrace.v1.trace_service_pb2 import ListTracesRequest
+from rolltrace_control.sealer import finish
 from rolltrace_control.server import serve
 from rolltrace_store import Store, open_store
 from tests import completeness
@@ -26,6 +27,7 @@ from tests.control.conftest import OPTIONS, SETTINGS, Control, connected, contro
 from tests.control.details import failure
 from tests.control.subscriber import truth
 from tests.store import samples
+from tests.store.processes import output, started
 
 PATIENCE = 30.0
 OPEN, SEALED, SEALING = (
@@ -222,6 +224,30 @@ async def test_a_restart_finishes_what_was_begun(store: Store) -> None:
         await until(control, SEALED)
         again = await control.sessions.SealSession(seal_request("r"))
         assert again.session == await check(control, trace.trace_id)
+
+
+async def test_a_call_that_joins_at_the_last_moment_is_awaited(store: Store) -> None:
+    await begin_call(store)
+    await store.write(lambda view: view.begin_seal("s", None, cancel=False, deadline=1 << 60))
+    chosen = await store.read(lambda view: view.sealing())  # as by a look before the call was admitted
+    assert await store.write(lambda view: finish(view, chosen, over=())) == set()
+    assert await store.write(lambda view: finish(view, chosen, over={"s"})) == {"s"}
+    assert await store.write(lambda view: finish(view, chosen, over={"s"})) == set()
+
+
+async def test_calls_of_a_dead_proxy_are_recorded_though_nobody_asks(
+    control: Control, tmp_path: Path
+) -> None:
+    with started("present", tmp_path / "db", "s", "2") as proxy:
+        await asyncio.to_thread(output(proxy).readline)
+        proxy.kill()
+        proxy.wait()
+    async with asyncio.timeout(PATIENCE):
+        while (session := await session_of(control)).in_flight_call_count:
+            await asyncio.sleep(0.05)
+    [reason] = session.incomplete_reasons
+    assert (reason.kind, reason.call_count) == (session_pb2.INCOMPLETE_KIND_INTERRUPTED, 2)
+    await check(control)
 
 
 async def test_many_seals_at_once_all_end(control: Control, store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from rolltrace_client import AsyncClient, InFlightCalls, Session, verify
+from rolltrace_client import AsyncClient, InFlightCalls, Session, SessionState, verify
 from tests import completeness
 from tests.pair.pair import Pair, running_pair, running_worker
 
@@ -99,18 +99,29 @@ async def check(agent: Agent, client: AsyncClient) -> Session:
     return session
 
 
-async def sealing(client: AsyncClient) -> None:
+async def until(client: AsyncClient, holds: Callable[[Session], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while (await client.get_session("s")).state != "SEALING":
+        while not holds(await client.get_session("s")):
             await asyncio.sleep(0.01)
+
+
+def is_running(session: Session) -> bool:
+    """Whether a call's admission, which nobody waits for, has been committed."""
+    return session.in_flight_call_count > 0
+
+
+def is_sealing(session: Session) -> bool:
+    return session.state == SessionState.SEALING
 
 
 async def test_a_seal_awaits_the_calls_that_run_and_refuses_later_ones(pair: Pair) -> None:
     async with meeting(pair) as (agent, client):
         await agent.begin(3)
+        await agent.results()
         await agent.begin(60)
+        await until(client, is_running)
         seal = asyncio.ensure_future(client.seal_session("s", status="success", reward=1.0))
-        await sealing(client)
+        await until(client, is_sealing)
         await agent.begin(3)
         sealed = await seal
         assert await agent.results() == [200, 200, 409]
@@ -121,7 +132,9 @@ async def test_a_seal_awaits_the_calls_that_run_and_refuses_later_ones(pair: Pai
 async def test_a_seal_cuts_off_what_runs_when_told_to(pair: Pair) -> None:
     async with meeting(pair) as (agent, client):
         await agent.begin(3)
+        await agent.results()
         await agent.begin(LONG)
+        await until(client, is_running)
         sealed = await client.seal_session("s", in_flight=InFlightCalls.CANCEL)
         [whole, cut] = await agent.results()
         assert whole == 200
@@ -137,8 +150,9 @@ async def test_a_seal_cuts_off_what_runs_when_told_to(pair: Pair) -> None:
 async def test_a_control_service_killed_in_the_middle_of_a_seal_finishes_it(pair: Pair) -> None:
     async with meeting(pair) as (agent, client):
         await agent.begin(100)
+        await until(client, is_running)
         seal = asyncio.ensure_future(client.seal_session("s", reward=0.5))
-        await sealing(client)
+        await until(client, is_sealing)
         await asyncio.to_thread(pair.control.stop, signal.SIGKILL)
         await asyncio.to_thread(pair.start_control)
         sealed = await seal  # the client asks again by itself
@@ -154,8 +168,9 @@ async def test_calls_of_a_killed_proxy_are_what_the_session_lacks(pair: Pair) ->
         await agent.results()
         await agent.begin(LONG)
         await agent.begin(LONG)
+        await until(client, lambda session: session.in_flight_call_count == 2)
         await asyncio.to_thread(pair.proxy.stop, signal.SIGKILL)
-        sealed = await client.seal_session("s")
+        sealed = await client.seal_session("s", seal_timeout=0.0)  # no time, and yet not IN_FLIGHT
         assert (sealed.state, sealed.call_count, sealed.failed_call_count) == ("SEALED", 3, 2)
         [reason] = sealed.incomplete_reasons
         assert (reason.kind, reason.call_count) == ("INTERRUPTED", 2)

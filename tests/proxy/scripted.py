@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -106,7 +107,9 @@ DONE = b"data: [DONE]\n\n"
 
 
 @asynccontextmanager
-async def scripted(reply: Reply | Callable[[Seen], Reply]) -> AsyncGenerator[ScriptedWorker, None]:
+async def scripted(
+    reply: Reply | Callable[[Seen], Reply], tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[ScriptedWorker, None]:
     worker = ScriptedWorker(reply if callable(reply) else lambda _: reply)
     app = web.Application(client_max_size=1 << 30)
     app.router.add_route("*", "/{path:.*}", worker.handle)
@@ -114,8 +117,8 @@ async def scripted(reply: Reply | Callable[[Seen], Reply]) -> AsyncGenerator[Scr
         app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1, auto_decompress=False
     )
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    worker.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    worker.url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield worker
     finally:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,11 @@ import pytest
 from tests.servers import answers, free_port
 
 
-def start(tmp_path: Path, port: int, *more: str, **environment: str) -> subprocess.Popen[str]:
+def start(
+    tmp_path: Path, port: int, *more: str, through: Sequence[str] = (), **environment: str
+) -> subprocess.Popen[str]:
     command = [
+        *through,
         sys.executable,
         "-m",
         "rolltrace_proxy",
@@ -80,3 +85,15 @@ def test_one_proxy_answers_for_the_metrics_of_all(tmp_path: Path) -> None:
     assert all(process.communicate(timeout=30) and process.returncode == 0 for process in processes)
     assert "rolltrace_passed_total 5.0" in text
     assert "rolltrace_calls_in_flight 0.0" in text
+
+
+def test_a_proxy_takes_the_open_files_it_may_have_and_says_when_they_are_too_few(tmp_path: Path) -> None:
+    command = ["bash", "-c", 'ulimit -Sn 300 && ulimit -Hn 656 && exec "$@"', "bash"]
+    process = start(tmp_path, free_port(), "--max-calls", "300", through=command)
+    assert process.stderr is not None
+    assert "max_calls is lowered from 300 to 200" in (line := process.stderr.readline())
+    assert "allow it 856 (ulimit -n)" in line
+    ready(process)
+    assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (656, 656)
+    process.terminate()
+    process.communicate(timeout=30)

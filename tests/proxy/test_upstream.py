@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
+from rolltrace_proxy import upstream
 from rolltrace_proxy.breaker import FAILURES
+from rolltrace_proxy.errors import Fault
 from rolltrace_proxy.upstream import STALE_WINDOW
 from rolltrace_store.interface import Store
-from tests.proxy.gateway import Gateway, gateway, row
+from tests.proxy.gateway import Gateway, gateway, row, with_settings
 from tests.proxy.scripted import Reply, scripted
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -119,3 +122,36 @@ async def test_a_connection_is_all_that_a_breaker_wants(store: Store) -> None:
         await slow.arrived.wait()
         assert breaker.failures == 0
         waiting.cancel()
+
+
+async def test_calls_wait_for_their_turn_to_dial_and_no_longer(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "MAX_DIALS", 1)
+    async with scripted(Reply(before=["stall"])) as slow, gateway(store, slow) as gate:
+        waiting = [asyncio.create_task(status_of(gate)) for _ in range(4)]
+        async with asyncio.timeout(30):
+            while len(slow.seen) < len(waiting):
+                await asyncio.sleep(0.01)
+        for task in waiting:
+            task.cancel()
+
+
+@contextmanager
+def taking_no_connections() -> Generator[str]:
+    """A URL at which connecting neither works nor fails."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, socket.socket() as first:
+        first.connect(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+async def test_who_waits_to_dial_a_dead_worker_hears_of_its_death(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "MAX_DIALS", 1)
+    with taking_no_connections() as url:
+        async with gateway(store, row(url), settings=with_settings(connect_timeout=0.2)) as gate:
+            assert await asyncio.gather(*(status_of(gate) for _ in range(10))) != [200] * 10
+            codes = [trace.error.code for trace in await gate.traces()]
+    assert codes.count(Fault.TIMEOUT_CONNECT) >= FAILURES
+    assert codes.count(Fault.UNREACHABLE) >= 1

@@ -93,6 +93,16 @@ async def test_a_deletion_stays_while_its_tombstone_does(store: Store, clock: Cl
     assert await forget(store, NOW + 1) == 3
 
 
+async def test_an_old_seal_stays_while_the_tombstone_of_its_session_does(store: Store, clock: Clock) -> None:
+    await store.append_trace(samples.trace("s"))
+    await store.write(lambda view: seal(view, "s"))
+    clock.now = NOW
+    await store.write(lambda view: view.delete_session("s"))
+    assert await forget(store) == 0
+    assert await left(store) == [2, 3]
+    assert await forget(store, NOW + 1) == 3
+
+
 async def test_a_session_that_is_kept_keeps_all_that_came_after(store: Store) -> None:
     await live_and_die(store, "before")
     await store.append_trace(samples.trace("kept"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ..access import text_of_file, token_of_file
 from .arguments import Subparsers, add_command, add_group, connect
 from .output import print_json, print_table
 
@@ -30,7 +31,15 @@ def register(groups: Subparsers) -> None:
     add.add_argument("--weight", type=float, default=1.0, help="its share, relative to the others' (1)")
     add.add_argument("--id", default="", help="its name (made from the URL); for one URL only")
     add.add_argument("--api-path", default="", metavar="PATH", help="what stands for the agent's /v1 (/v1)")
-    add.add_argument("--api-key", default="", metavar="KEY", help="sent in place of the agent's own")
+    add.add_argument(
+        "--api-key-file",
+        default="",
+        metavar="FILE",
+        help="holds the key that is sent to it",
+    )
+    add.add_argument(
+        "--ca-file", default="", metavar="FILE", help="its certificate must descend from one of these, PEM"
+    )
     add.add_argument(
         "--engine", default="", choices=["vllm", "sglang", "openai"], help="(found out by asking)"
     )
@@ -46,6 +55,7 @@ def _add(arguments: argparse.Namespace) -> int:
     if arguments.id and len(arguments.urls) > 1:
         print("rolltrace: --id names one worker: give one URL", file=sys.stderr)
         return 2
+    api_key = token_of_file(arguments.api_key_file) if arguments.api_key_file else ""
     with connect(arguments) as client:
         for url in arguments.urls:
             worker = client.register_worker(
@@ -54,8 +64,9 @@ def _add(arguments: argparse.Namespace) -> int:
                 model_names=arguments.model,
                 weight=arguments.weight,
                 api_path=arguments.api_path,
-                api_key=arguments.api_key,
+                api_key=api_key,
                 engine=arguments.engine,
+                ca_pem=text_of_file(arguments.ca_file),
             )
             if arguments.json:
                 print_json(worker)
