@@ -4,12 +4,14 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 DB      ?= data
 DEMO    ?= --turns 3
+KILLS   ?= 60
+REPORT  ?= build/faults.txt
 MINUTES ?= 60
 PROTOS  := $(wildcard proto/rolltrace/v1/*.proto)
 SERVICES = $(shell grep -l '^service ' $(PROTOS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check stubs check-stubs bench bounds test-vllm fuzz clean
+.PHONY: help setup run demo test check stubs check-stubs faults bench bounds test-vllm fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -66,6 +68,9 @@ stubs: .stubs/ready ## generate the Python stubs from proto/
 
 check-stubs: stubs ## fail when the committed stubs are not those of proto/
 	@test -z "$$(git status --porcelain proto)" || { git status --short proto; echo "commit what 'make stubs' wrote"; exit 1; }
+
+faults: $(VENV)/.develops ## every fault of docs/reliability.md, and a report; KILLS=500 for the long form
+	@KILLS=$(KILLS) REPORT=$(REPORT) $(BIN)/python -m pytest tests/faults -q --timeout 3600
 
 bench: $(VENV)/.develops ## what storage and delivery cost, as figures
 	@$(BIN)/python -m bench

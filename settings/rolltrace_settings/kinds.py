@@ -30,6 +30,7 @@ SECONDS_OF = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 SWITCHES = {"true": True, "yes": True, "on": True, "1": True} | dict.fromkeys(
     ("false", "no", "off", "0"), False
 )
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # a byte that is not UTF-8 is between the two
 QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.ASCII)
 
 
@@ -109,6 +110,7 @@ def read_url(text: str) -> str:
     """An http or https URL with a host; a slash at its end is dropped. "" stays ""."""
     if not text:
         return ""
+    text = read_text(text)
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -125,6 +127,8 @@ def read_text(text: str) -> str:
     """Any text that a process can carry in its environment."""
     if "\0" in text or "\n" in text:
         raise ValueError("holds a NUL or a line break")
+    if _HALF.search(text):
+        raise ValueError("holds half a character")
     return text
 
 

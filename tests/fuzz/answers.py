@@ -158,12 +158,17 @@ def _without(fields: dict[str, Json], added: tuple[str, ...]) -> dict[str, Json]
 def loaded(data: bytes | None) -> dict[str, Json] | None:
     """An object whose choices are objects, read by Python; None for anything else."""
     try:
-        value = json.loads((data or b"").decode(errors="surrogateescape"), parse_constant=lambda _: None)
+        text = (data or b"").decode(errors="surrogateescape")
+        value = json.loads(text, parse_constant=lambda _: None, parse_int=_integer)
     except (ValueError, RecursionError):
         return None
     fields = _object(value)
     choices = _list(fields.get("choices")) if fields is not None else None
     return fields if choices is not None and all(_object(each) is not None for each in choices) else None
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) < 4000 else digits  # more, Python refuses
 
 
 def _object(value: Json) -> dict[str, Json] | None:

@@ -28,9 +28,9 @@ from tests.proxy.gateway import Gateway, gateway
 from tests.proxy.scripted import ScriptedWorker, scripted, whole
 
 PATIENCE = 20.0
-"""Seconds after which a call whose agent has gone must be over."""
+"""Seconds after which a good request has its answer, and a call whose agent has gone is over."""
 _WAIT = 0.15
-"""Seconds that an answer is waited for: half a request never gets one."""
+"""Seconds that the answer to any bytes is waited for: half a request never gets one."""
 _GOOD_EVERY = int(os.environ.get("ROLLTRACE_FUZZ_GOOD", "1"))
 _BODY = b'{"model":"m","messages":[]}'
 _HEAD = b"POST /sessions/good/v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(
@@ -87,11 +87,13 @@ class Edge:
         self._worker.seen.clear()
         self._count += 1
         if self._count % _GOOD_EVERY == 0:
-            assert (await self._exchange(GOOD)).startswith(b"HTTP/1.1 200 OK\r\n")
-            assert [trace.session_id for trace in await self._recorded()] == ["good"]
+            answer = await self._exchange(GOOD, PATIENCE)
+            recorded = {trace.session_id for trace in await self._recorded()}
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert recorded == {"good"}
         assert not self._errors, self._errors[0]
 
-    async def _exchange(self, data: bytes) -> bytes:
+    async def _exchange(self, data: bytes, wait: float = _WAIT) -> bytes:
         """What a client gets that sends these bytes, waits a while and hangs up."""
         port = int(self._gate.proxy.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -99,13 +101,13 @@ class Edge:
             with suppress(ConnectionError):
                 writer.write(data)
                 await writer.drain()
-            return await self._answer(reader)
+            return await self._answer(reader, wait)
         finally:
             writer.transport.abort()
             await self._idle()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
-        got, deadline = b"", time.monotonic() + _WAIT
+    async def _answer(self, reader: asyncio.StreamReader, wait: float) -> bytes:
+        got, deadline = b"", time.monotonic() + wait
         while time.monotonic() < deadline:
             try:
                 more = await asyncio.wait_for(reader.read(1 << 16), 0.01)
@@ -121,10 +123,11 @@ class Edge:
         return got
 
     async def _idle(self) -> None:
-        """Returns once no call runs; one whose agent has gone must end."""
-        deadline = time.monotonic() + PATIENCE
-        await asyncio.sleep(0.001)
-        while self._gate.proxy.shared.tasks:
+        """Returns once the proxy has let go of the connection and no call runs: its agent has gone."""
+        proxy, deadline = self._gate.proxy, time.monotonic() + PATIENCE
+        server = proxy._runner.server  # pyright: ignore[reportPrivateUsage]  # who else knows its connections
+        assert server is not None
+        while server.connections or proxy.shared.tasks:
             assert time.monotonic() < deadline, "a call goes on though its agent has gone"
             await asyncio.sleep(0.001)
 
@@ -150,6 +153,7 @@ def http_edge(data: bytes) -> None:
 
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP/1\.[01]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)")
+_KEY = re.compile(rb"session:([!-~]+)")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?\r\n")
 _TRAILER = re.compile(rb"(?:[^\r\n:\s]+:[^\r\n]*\r\n)*\r\n")
 
@@ -169,6 +173,7 @@ def addressed(data: bytes) -> Iterator[str]:
 
 
 def _session(data: bytes) -> Iterator[str]:
+    yield from (match[1].decode() for match in _KEY.finditer(data.partition(b"\r\n\r\n")[0]))
     words = re.split(rb"[\r\n]", data, maxsplit=1)[0].split(b" ")
     if len(words) < 2:
         return
@@ -237,6 +242,7 @@ def seeds() -> list[bytes]:
         _post(b"s", b"5;a=b\r\nhello\r\n0\r\n\r\n", chunked),
         _post(b"s", b"{", b"Content-Length: 9"),
         _post(b"s", b"{}", b"Content-Encoding: gzip", b"Content-Length: 2"),
+        _post(b"s", evil, size, b"Authorization: Bearer session:a/b").replace(b"/sessions/s", b""),
         b"CONNECT /sessions/s/v1/x HTTP/1.1\r\nHost: h\r\n\r\n" + evil,
         _post(b"s", evil, b"Upgrade: websocket", b"Connection: upgrade", b"Content-Length: 0"),
     ]

@@ -14,6 +14,8 @@ from rolltrace_store.schema.counters import Counters
 from rolltrace_store.schema.log import Entry
 from rolltrace_store.schema.request import Answer
 from rolltrace_store.schema.session_trace import CallKey, CallRow
+from rolltrace_store.session_key import session_key
+from tests.fuzz.access import SECRET
 from tests.fuzz.records import CODECS
 from tests.proxy.samples import ALL, STREAMS, WHOLES
 
@@ -143,6 +145,7 @@ def yaml_files() -> list[bytes]:
         b'    model_name: m\n    engine: vllm\n    api_path: /v2\nmodel: "m"\n',
         b"workers: [{url: http://a, api_key: SECRETKEY}, &w {url: http://b}, *w]\nport: !!int '9'\n",
         bombs,
+        b"auth: token\nadmin_token_file: 'x'\ntls_cert_file: \"y\"\n",
         b"{port: 0x50, health_interval: 250ms, proxies: 2, drain_timeout: 0, log_level: debug}\n---\n",
     ]
 
@@ -198,3 +201,17 @@ def steps() -> list[bytes]:
 
 def pages() -> list[bytes]:
     return [b"\5scope\1x\7place/1" + b"MTIzNDU2Nzg5MDEycGxhY2U="]
+
+
+def keys() -> list[bytes]:
+    return [b"\5a/b:0" + session_key(SECRET, "other").encode(), b"\1s" + b"rt-cw.AAAA"]
+
+
+def keyed_fields() -> list[bytes]:
+    admin, key, plain = b"\0\1\1A", b"\0\1\1K", b"\0\1\1P"
+    return [b"\1k" + key, b"\1k" + admin, b"\0" + key, b"\0" + plain, b"\1s" + key + admin, b"\0\2\0\1K"]
+
+
+def repeats() -> list[bytes]:
+    short = [sample for sample in STREAMS if len(sample.body) < 8000]
+    return [bytes((1, 0x31, 1 if s.endpoint.startswith("chat") else 7)) + s.body for s in short]

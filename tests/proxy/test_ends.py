@@ -271,8 +271,8 @@ async def test_a_request_that_comes_too_slowly_is_refused_and_recorded(store: St
         path = gate.url().removeprefix(gate.proxy.url)
         answer = await said_to(gate, f"POST {path} HTTP/1.0\r\nContent-Length: 9\r\n\r\n{{")
         trace = await gate.trace()
-    assert answer.startswith(b"HTTP/1.0 504 ")
-    assert (trace.status, trace.error.code) == (pb.CALL_STATUS_REFUSED, "timeout_total")
+    assert answer.startswith(b"HTTP/1.0 408 ")
+    assert (trace.status, trace.error.code) == (pb.CALL_STATUS_REFUSED, "request_timeout")
 
 
 async def test_an_error_whose_reason_is_not_utf_8_is_recorded(store: Store) -> None:

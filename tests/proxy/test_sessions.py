@@ -167,14 +167,16 @@ async def test_a_call_that_turns_out_not_to_be_admitted_is_cut_off(
     assert (trace.status, trace.error.code) == (pb.CALL_STATUS_REFUSED, code)
 
 
-async def test_a_stream_that_turns_out_not_to_be_admitted_is_broken_off(store: Store) -> None:
+async def test_an_agent_sees_nothing_of_a_stream_before_its_call_is_admitted(store: Store) -> None:
     decided = DecidedStore(store, StoreFullError("the disk is full"))
     async with scripted(events(*chat_chunks()[:3], STALL)) as worker:
-        async with gateway(decided.as_store(), worker) as gate, gate.chat(stream=True) as response:
-            await read_until(response, b'"t1"')
+        async with gateway(decided.as_store(), worker) as gate:
+            call = asyncio.create_task(called(gate, stream=True))
+            await worker.arrived.wait()
+            await asyncio.wait({call}, timeout=0.1)
+            assert not call.done()
             decided.decided.set()
-            with pytest.raises(aiohttp.ClientPayloadError):
-                await response.read()
+            assert await call == 507
         await asyncio.wait_for(worker.hung_up.wait(), 10)
 
 
