@@ -121,8 +121,8 @@ class Call:
     model: str = ""
     streamed: bool = False
     request: bytes = b""
-    kept: bytes = b""
-    """What is recorded of the request; all of it, unless it was redacted."""
+    redacted: bytes | None = None
+    """What is recorded in place of the request."""
     not_kept: str = ""
     """Why nothing is."""
     labels: dict[str, str] = field(default_factory=dict[str, str])
@@ -139,6 +139,11 @@ class Call:
     was_admitted: bool = False
 
     @property
+    def recorded(self) -> bytes:
+        """What a trace keeps of the request."""
+        return self.request if self.redacted is None else self.redacted
+
+    @property
     def running(self) -> bool:
         return self.state in RUNNING
 
@@ -151,7 +156,6 @@ class Call:
     def read(self, request: bytes, admit_ns: int, now: float) -> None:
         """The agent's body is all here. A call that ends before this was admitted when its header came."""
         self.request, self.admit_ns, self.admitted = request, admit_ns, now
-        self.kept = request
 
     def admit(self) -> None:
         self.on(Event.ADMIT)
@@ -178,7 +182,7 @@ class Call:
         trace = self.known()
         trace.worker_id, trace.attempt_count = self.worker_id, self.attempts
         trace.status, trace.http_status = self.status, self.http_status
-        trace.request_json = self.kept
+        trace.request_json = self.recorded
         if self.not_kept:
             trace.capture_gaps.add(kind=gaps.REQUEST, message=self.not_kept)
         trace.latency.FromNanoseconds(int((self.ended - self.admitted) * 1e9))

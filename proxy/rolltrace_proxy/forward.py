@@ -174,7 +174,7 @@ class Exchange:
                 return None, Run()
             self._check = zlib.crc32(call.request)
             call.retry_number = retry.number(self._request.headers.get(retry.RETRY_COUNT))
-            repeat = Repeat(call.retry_number, call.endpoint, self._check, call.kept)
+            repeat = Repeat(call.retry_number, call.endpoint, self._check, call.recorded)
             return await arrivals.arrive(call, repeat)
         except StoreError as error:
             raise of_store(error) from error
