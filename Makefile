@@ -6,12 +6,11 @@ DB      ?= data
 DEMO    ?= --turns 3
 KILLS   ?= 60
 REPORT  ?= build/faults.txt
-MINUTES ?= 60
 PROTOS  := $(wildcard proto/rolltrace/v1/*.proto)
 SERVICES = $(shell grep -l '^service ' $(PROTOS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check stubs check-stubs faults bench bounds test-vllm fuzz clean
+.PHONY: help setup run demo test check stubs check-stubs faults bench bounds soak test-vllm fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -78,6 +77,9 @@ bench: $(VENV)/.develops ## what storage and delivery cost, as figures
 bounds: $(VENV)/.develops ## 5,000 streams at once and 100,000 sessions, as figures against their bounds
 	@$(BIN)/python -m bench.bounds
 
+soak: $(VENV)/.develops ## everything at once for MINUTES=30, and verdicts: memory, growth, completeness, promises
+	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30)
+
 test-vllm: $(VENV)/.develops ## the end-to-end suite on a real vLLM on the CPU (about 4 GB, 15 minutes the first time)
 	@tests/vllm/server/install.sh
 	@$(BIN)/python -m pytest tests/vllm -m vllm --timeout 900
@@ -90,7 +92,7 @@ test-vllm: $(VENV)/.develops ## the end-to-end suite on a real vLLM on the CPU (
 	@touch $@
 
 fuzz: .venv-fuzz/.ready ## every fuzzing target for its share of MINUTES=60, guided by coverage
-	@.venv-fuzz/bin/python -m tests.fuzz $(MINUTES) $(TARGETS)
+	@.venv-fuzz/bin/python -m tests.fuzz $(or $(MINUTES),60) $(TARGETS)
 
 clean: ## remove what the other targets made, but for data
 	@rm -rf .venv .venv-fuzz .fuzz .stubs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

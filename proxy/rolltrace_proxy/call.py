@@ -121,8 +121,8 @@ class Call:
     model: str = ""
     streamed: bool = False
     request: bytes = b""
-    redacted: bytes | None = None
-    """What is recorded in place of the request."""
+    kept: bytes = b""
+    """What is recorded of the request; all of it, unless it was redacted."""
     not_kept: str = ""
     """Why nothing is."""
     labels: dict[str, str] = field(default_factory=dict[str, str])
@@ -139,11 +139,6 @@ class Call:
     was_admitted: bool = False
 
     @property
-    def recorded(self) -> bytes:
-        """What a trace keeps of the request."""
-        return self.request if self.redacted is None else self.redacted
-
-    @property
     def running(self) -> bool:
         return self.state in RUNNING
 
@@ -156,6 +151,7 @@ class Call:
     def read(self, request: bytes, admit_ns: int, now: float) -> None:
         """The agent's body is all here. A call that ends before this was admitted when its header came."""
         self.request, self.admit_ns, self.admitted = request, admit_ns, now
+        self.kept = request
 
     def admit(self) -> None:
         self.on(Event.ADMIT)
@@ -182,7 +178,7 @@ class Call:
         trace = self.known()
         trace.worker_id, trace.attempt_count = self.worker_id, self.attempts
         trace.status, trace.http_status = self.status, self.http_status
-        trace.request_json = self.recorded
+        trace.request_json = self.kept
         if self.not_kept:
             trace.capture_gaps.add(kind=gaps.REQUEST, message=self.not_kept)
         trace.latency.FromNanoseconds(int((self.ended - self.admitted) * 1e9))

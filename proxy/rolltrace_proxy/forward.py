@@ -174,7 +174,7 @@ class Exchange:
                 return None, Run()
             self._check = zlib.crc32(call.request)
             call.retry_number = retry.number(self._request.headers.get(retry.RETRY_COUNT))
-            repeat = Repeat(call.retry_number, call.endpoint, self._check, call.recorded)
+            repeat = Repeat(call.retry_number, call.endpoint, self._check, call.request)
             return await arrivals.arrive(call, repeat)
         except StoreError as error:
             raise of_store(error) from error
@@ -203,6 +203,7 @@ class Exchange:
         call.retried_trace_id = course.retried_trace_id
         if self._recorded:
             self._admission = self._shared.recorder.admit(call, self._check, self.cut)
+            self._shared.arrivals.admitted(call)
         call.admit()
         return plan
 

@@ -52,10 +52,10 @@ class Redaction:
             self._drop(call, f"the redact function raised {type(error).__name__}")
             return
         if isinstance(kept, bytes):
-            call.redacted = kept
+            call.kept = kept
         else:
             self._drop(call, f"the redact function returned {type(kept).__name__}, not bytes")
 
     def _drop(self, call: Call, why: str) -> None:
-        call.redacted, call.not_kept = b"", why
+        call.kept, call.not_kept = b"", why
         log.error("the body of call %s is not recorded: %s", call.trace_id, why)

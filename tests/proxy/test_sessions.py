@@ -296,6 +296,18 @@ async def test_calls_in_flight_count_and_refused_ones_do_not(store: Store) -> No
             call.cancel()
 
 
+async def test_a_call_counts_before_its_admission_is_committed(store: Store) -> None:
+    limits = SessionLimits(max_calls=1)
+    await store.write(lambda view: view.create_session(Session(session_id="s", limits=limits)))
+    undecided = DecidedStore(store, StoreFullError("the disk is full"))
+    async with scripted(Reply(before=[STALL])) as worker, gateway(undecided.as_store(), worker) as gate:
+        first = asyncio.create_task(called(gate))
+        await worker.arrived.wait()
+        assert await called(gate) == 429
+        undecided.decided.set()
+        assert await first == 507
+
+
 async def test_max_tokens_of_every_session(store: Store) -> None:
     settings = with_settings(session_max_tokens=6)
     async with scripted(whole(chat_answer())) as worker, gateway(store, worker, settings=settings) as gate:
