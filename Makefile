@@ -4,12 +4,13 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 DB      ?= data
 DEMO    ?= --turns 3
-MINUTES ?= 60
+KILLS   ?= 60
+REPORT  ?= build/faults.txt
 PROTOS  := $(wildcard proto/rolltrace/v1/*.proto)
 SERVICES = $(shell grep -l '^service ' $(PROTOS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check stubs check-stubs bench bounds test-vllm fuzz clean
+.PHONY: help setup run demo test check stubs check-stubs faults bench bounds soak test-vllm fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,11 +68,17 @@ stubs: .stubs/ready ## generate the Python stubs from proto/
 check-stubs: stubs ## fail when the committed stubs are not those of proto/
 	@test -z "$$(git status --porcelain proto)" || { git status --short proto; echo "commit what 'make stubs' wrote"; exit 1; }
 
+faults: $(VENV)/.develops ## every fault of docs/reliability.md, and a report; KILLS=500 for the long form
+	@KILLS=$(KILLS) REPORT=$(REPORT) $(BIN)/python -m pytest tests/faults -q --timeout 3600
+
 bench: $(VENV)/.develops ## what storage and delivery cost, as figures
 	@$(BIN)/python -m bench
 
 bounds: $(VENV)/.develops ## 5,000 streams at once and 100,000 sessions, as figures against their bounds
 	@$(BIN)/python -m bench.bounds
+
+soak: $(VENV)/.develops ## everything at once for MINUTES=30, and verdicts: memory, growth, completeness, promises
+	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30)
 
 test-vllm: $(VENV)/.develops ## the end-to-end suite on a real vLLM on the CPU (about 4 GB, 15 minutes the first time)
 	@tests/vllm/server/install.sh
@@ -85,7 +92,7 @@ test-vllm: $(VENV)/.develops ## the end-to-end suite on a real vLLM on the CPU (
 	@touch $@
 
 fuzz: .venv-fuzz/.ready ## every fuzzing target for its share of MINUTES=60, guided by coverage
-	@.venv-fuzz/bin/python -m tests.fuzz $(MINUTES) $(TARGETS)
+	@.venv-fuzz/bin/python -m tests.fuzz $(or $(MINUTES),60) $(TARGETS)
 
 clean: ## remove what the other targets made, but for data
 	@rm -rf .venv .venv-fuzz .fuzz .stubs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

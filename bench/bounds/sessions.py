@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.pair.pair import Child, Pair, running_pair
 from tests.servers import free_port
 
 from bench.bounds.agents import Seen
 from bench.figures import Figure
+from bench.pair import Child, Pair, running, running_pair
 from bench.processes import memory
 from bench.watch import quantile
 from rolltrace_client import Client, NewSession
@@ -79,14 +79,14 @@ def run(load: Load) -> list[Look]:
         folder, port = Path(name), free_port()
         arguments = f"--port {port} --tokens {load.tokens} --pace 0 --prompt {load.prompt}"
         worker = Child("bench.bounds.paced_worker", arguments.split(), folder / "worker.log")
-        worker.start()
-        try:
-            with running_pair(folder, f"http://127.0.0.1:{port}") as pair, Client(pair.target) as client:
-                _call(pair, load, "warm-", load.calls)
-                client.delete_sessions(f"warm-{number}" for number in range(load.calls))
-                return list(_looks(pair, client, load))
-        finally:
-            worker.stop()
+        with (
+            running(worker),
+            running_pair(folder, f"http://127.0.0.1:{port}") as pair,
+            Client(pair.target) as client,
+        ):
+            _call(pair, load, "warm-", load.calls)
+            client.delete_sessions(f"warm-{number}" for number in range(load.calls))
+            return list(_looks(pair, client, load))
 
 
 def _looks(pair: Pair, client: Client, load: Load) -> Iterator[Look]:
@@ -118,9 +118,7 @@ def _call(pair: Pair, load: Load, prefix: str, calls: int) -> list[Seen]:
 
 
 def _look(pair: Pair, client: Client, count: int, seen: list[Seen]) -> Look:
-    assert pair.proxy.process is not None
-    assert pair.control.process is not None
-    proxy, control = memory(pair.proxy.process.pid), memory(pair.control.process.pid)
+    proxy, control = memory(pair.proxy.pid), memory(pair.control.pid)
     begun = time.monotonic()
     pages: list[float] = []
     listed, last = 0, begun

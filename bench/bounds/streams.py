@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-from tests.pair.pair import Child, Pair, running_pair
 from tests.servers import free_port
 
 from bench.bounds.agents import Seen
 from bench.figures import Figure
+from bench.pair import Child, Pair, running, running_pair
 from bench.processes import Memory, cpu_seconds, memory
 from bench.watch import Watch, metrics, quantile, watching
 from rolltrace_client import CallStatus, EventKind, Trace, TraceEvent
@@ -85,18 +85,12 @@ def run(load: Load) -> Outcome:
             f"--port {port} --tokens {load.tokens} --pace {load.pace} --prompt {load.prompt}".split(),
             folder / "worker.log",
         )
-        worker.start()
-        try:
-            with running_pair(folder, f"http://127.0.0.1:{port}") as pair:
-                return asyncio.run(_measure(pair, load))
-        finally:
-            worker.stop()
+        with running(worker), running_pair(folder, f"http://127.0.0.1:{port}") as pair:
+            return asyncio.run(_measure(pair, load))
 
 
 async def _measure(pair: Pair, load: Load) -> Outcome:
-    assert pair.proxy.process is not None
-    assert pair.control.process is not None
-    pids = {"proxy": pair.proxy.process.pid, "control": pair.control.process.pid}
+    pids = {"proxy": pair.proxy.pid, "control": pair.control.pid}
     before, cpu = memory(pids["proxy"]), cpu_seconds(pids["proxy"])
     async with watching(pair.url, pids) as watch:
         loop = asyncio.get_running_loop()

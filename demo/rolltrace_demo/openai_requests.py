@@ -151,7 +151,7 @@ def parse_request(body: bytes, kind: type[AnyRequest]) -> AnyRequest:
         detail, _, path = str(error).partition(" - at `$")
         param = "body" + path.rstrip("`")
         raise RequestError(f"1 validation error:\n  {param}: {detail}", param, kind="Bad Request") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"1 validation error:\n  JSON decode error: {error}"
         raise RequestError(message, "body", kind="Bad Request") from error
 

@@ -18,6 +18,7 @@ from rolltrace.v1.session_pb2 import Session
 from rolltrace_proxy.call import Call, Event
 from rolltrace_proxy.errors import Fault, Refused, deleted, sealed
 from rolltrace_proxy.metrics import Metrics
+from rolltrace_proxy.originals import Originals
 from rolltrace_proxy.retry import LATEST, Course, Join, Repeat, Replay, Run, after, to_join
 from rolltrace_proxy.running import Running
 from rolltrace_proxy.usage import Usage
@@ -53,6 +54,7 @@ class Arrivals:
         self._running = running
         self._metrics = metrics
         self._usage = Usage(settings, time.time_ns)
+        self._originals = Originals()
 
     async def pass_through(self) -> None:
         """Of a call without a record. Raises StoreError."""
@@ -72,6 +74,10 @@ class Arrivals:
             self._metrics.joins.inc()
             joined = seen.course.trace_id
             await self._ended(call.session_id, joined)
+
+    def admitted(self, call: Call) -> None:
+        """A call is about to run, which a repeat may come to be."""
+        self._originals.note(call)
 
     async def is_closed(self, session_id: str) -> bool:
         """Whether the session takes no calls, so that not even a refusal is recorded there."""
@@ -93,7 +99,9 @@ class Arrivals:
         course: Course = ALONE
         if repeat.number:
             recorded = _latest(view, session, repeat.endpoint)
-            course = to_join(repeat, view.running(session_id)) or after(repeat, recorded, joined)
+            course = to_join(repeat, view.running(session_id)) or after(
+                repeat, recorded, self._originals.is_of, joined
+            )
         if not isinstance(course, Run):
             return Seen(news, session, course=course)
         excess = self._usage.excess(view, session, self._running.admitted(session_id))

@@ -31,6 +31,7 @@ class Fault(enum.StrEnum):
     SESSION_SEALED = "session_sealed"
     SESSION_DELETED = "session_deleted"
     SESSION_LIMIT = "session_limit"
+    REQUEST_TIMEOUT = "request_timeout"
     BODY_TOO_LARGE = "body_too_large"
     HEADERS_TOO_LARGE = "headers_too_large"
     TOO_MANY_CALLS = "too_many_calls"
@@ -59,6 +60,7 @@ _TABLE: dict[Fault, tuple[int, str]] = {
     Fault.NOT_FOUND: (404, _INVALID),
     Fault.SESSION_SEALED: (409, _INVALID),
     Fault.SESSION_DELETED: (410, _INVALID),
+    Fault.REQUEST_TIMEOUT: (408, _INVALID),
     Fault.BODY_TOO_LARGE: (413, _INVALID),
     Fault.HEADERS_TOO_LARGE: (431, _INVALID),
     Fault.SESSION_LIMIT: (429, _LIMIT),

@@ -59,7 +59,10 @@ async def clean_up(work: Coroutine[object, object, None], timeout: float) -> Non
 
 
 def refusal(refused: Refused, ids: dict[str, str]) -> web.Response:
-    return web.Response(status=refused.status, body=refused.body(), headers={**refused.headers(), **ids})
+    answer = web.Response(status=refused.status, body=refused.body(), headers={**refused.headers(), **ids})
+    if refused.fault is Fault.REQUEST_TIMEOUT:  # what comes next would be taken for the rest of its body
+        answer.force_close()
+    return answer
 
 
 class Exchange:
@@ -78,6 +81,8 @@ class Exchange:
         self._limit = asyncio.timeout(shared.settings.total_timeout)
         self._cut: Refused | None = None
         self._check = 0
+        self._admission: asyncio.Future[None] | None = None
+        self._body_read = False
 
     @property
     def call(self) -> Call:
@@ -112,11 +117,18 @@ class Exchange:
                 with held:
                     return await self._serve()
         except TimeoutError as error:
-            raise self._cut or fault_of(error, begun=False) from error
+            raise self._cut or self._late(error) from error
+
+    def _late(self, error: TimeoutError) -> Refused:
+        """Who was too slow, as the time of the whole call is over."""
+        if self._body_read:
+            return fault_of(error, begun=False)
+        return Refused(Fault.REQUEST_TIMEOUT, "The request did not come in time (--total-timeout).")
 
     async def _serve(self) -> web.StreamResponse:
         self._check_limits()
         body = await self._read_body()
+        self._body_read = True
         self._call.read(body, time.time_ns(), time.monotonic())
         if self._recorded:
             self._shared.redaction.apply(self._call)
@@ -162,7 +174,7 @@ class Exchange:
                 return None, Run()
             self._check = zlib.crc32(call.request)
             call.retry_number = retry.number(self._request.headers.get(retry.RETRY_COUNT))
-            repeat = Repeat(call.retry_number, call.endpoint, self._check, call.kept)
+            repeat = Repeat(call.retry_number, call.endpoint, self._check, call.request)
             return await arrivals.arrive(call, repeat)
         except StoreError as error:
             raise of_store(error) from error
@@ -190,7 +202,8 @@ class Exchange:
         call.labels = dict(session.labels) if session is not None else {}
         call.retried_trace_id = course.retried_trace_id
         if self._recorded:
-            self._shared.recorder.admit(call, self._check, self.cut)
+            self._admission = self._shared.recorder.admit(call, self._check, self.cut)
+            self._shared.arrivals.admitted(call)
         call.admit()
         return plan
 
@@ -261,6 +274,8 @@ class Exchange:
         """Sends the header, once; from now on an error can only break off."""
         if self._agent is not None:
             return
+        if self._admission is not None:
+            await asyncio.wait({self._admission})
         self._agent = agent
         await agent.prepare(self._request)
         self._call.http_status = agent.status

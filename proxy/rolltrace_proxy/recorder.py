@@ -1,8 +1,9 @@
 """A call's beginning and its end, as they reach the store.
 
 Rules. A call that the store can't record is not run: it is told of the call before a worker is, and a call
-that it does not take in the end is cut off. A trace that it does not take is offered again, without its
-bodies.
+that it does not take in the end is cut off. The worker begins meanwhile; the agent sees nothing of its answer
+before the store knows of the call, so that what an agent has seen begin is never without a record. A trace
+that the store does not take is offered again, without its bodies.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ class Recorder:
         self._metrics = metrics
         self.unrecorded = Unrecorded(store, metrics.ended)
 
-    def admit(self, call: Call, check: int, cut: Callable[[Refused], None]) -> None:
-        """Tells the store that a call begins. `cut` hears it if the store can't record it after all.
+    def admit(self, call: Call, check: int, cut: Callable[[Refused], None]) -> asyncio.Future[None]:
+        """Tells the store that a call begins; the future is done once it knows. Raises Refused.
 
-        Raises Refused.
+        `cut` hears it if the store can't record it after all.
         """
 
         def decided(admission: asyncio.Future[None]) -> None:
@@ -46,9 +47,11 @@ class Recorder:
 
         try:
             self._store.check_room()
-            self._store.admit(call.known(), check).add_done_callback(decided)
+            admission = self._store.admit(call.known(), check)
         except StoreError as error:
             raise of_store(error) from error
+        admission.add_done_callback(decided)
+        return admission
 
     async def record(self, call: Call, captured: Captured, sent_status: int) -> None:
         """Records a call that has ended. `sent_status`: what the agent was sent, 0 for nothing yet.

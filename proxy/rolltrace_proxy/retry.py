@@ -8,7 +8,7 @@ call's. No I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from rolltrace.v1 import trace_pb2 as pb
@@ -73,14 +73,17 @@ def to_join(repeat: Repeat, running: Iterable[RunningCall]) -> Join | None:
     return None if first is None else Join(first.trace_id)
 
 
-def after(repeat: Repeat, recorded: Iterable[pb.Trace], joined: str = "") -> Replay | Run:
+def after(
+    repeat: Repeat, recorded: Iterable[pb.Trace], is_of: Callable[[pb.Trace, bytes], bool], joined: str = ""
+) -> Replay | Run:
     """What the session's recorded calls make of a repeat; FULL traces, the latest first.
 
-    `joined` was waited for. If its proxy went away its body went too, and the check has to do.
+    `is_of` tells whether a trace is of a body. `joined` was waited for: if its proxy went away, its body
+    went too, and the check has to do.
     """
     for trace in recorded:
+        if trace.endpoint == repeat.endpoint and is_of(trace, repeat.body):
+            return Replay(trace) if replayable(trace) else Run(trace.trace_id)
         if trace.trace_id == joined and not trace.request_json:
             return Run(joined)
-        if trace.endpoint == repeat.endpoint and trace.request_json == repeat.body:
-            return Replay(trace) if replayable(trace) else Run(trace.trace_id)
     return Run()

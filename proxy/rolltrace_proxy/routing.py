@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from rolltrace_proxy.breaker import DELAY
+
 LOAD_FACTOR = 1.25
 """How far above its fair share of the calls in flight a worker may be."""
 LOAD_FLOOR = 8
@@ -21,7 +23,8 @@ LOAD_FLOOR = 8
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A worker as routing sees it. `model_names` empty: every model. `usable`: healthy as far as known."""
+    """A worker as routing sees it. `model_names` empty: every model. `usable`: healthy as far as known.
+    `refusing`: it took none of our last connections, and no probe of it is due."""
 
     worker_id: str
     model_names: frozenset[str] = frozenset()
@@ -29,15 +32,17 @@ class Candidate:
     in_flight: int = 0
     usable: bool = True
     cordoned: bool = False
+    refusing: bool = False
 
 
 def order(workers: Sequence[Candidate], model: str, session_id: str, call_id: str) -> list[str]:
     """Ids of the workers that serve `model`, best first. Workers that drain MUST NOT be among `workers`.
 
-    The usable come first, then the cordoned, then those that seem dead: out-of-date news costs a retry,
-    never a refusal. Without a session the least loaded come first; `call_id` breaks ties.
+    The usable come first, then the cordoned, then those that control takes for dead: out-of-date news costs
+    a retry, never a refusal. What this proxy has found out itself is not out of date: a worker that refuses
+    is left out until a probe is due. Without a session the least loaded come first; `call_id` breaks ties.
     """
-    serving = [w for w in workers if _serves(w, model)]
+    serving = [w for w in workers if _serves(w, model) and not w.refusing]
     tiers: dict[tuple[bool, bool], list[Candidate]] = {}
     for worker in serving:
         tiers.setdefault((not worker.usable, worker.cordoned), []).append(worker)
@@ -50,6 +55,9 @@ def nobody(workers: Sequence[Candidate], model: str) -> str:
     """Why `order` gave none, and what to do about it."""
     if not workers:
         return "There is no worker to send this call to. Add one: rolltrace workers add URL"
+    if refusing := [w.worker_id for w in workers if _serves(w, model)]:
+        names = ", ".join(sorted(refusing))
+        return f"No worker takes a connection: {names}. They are tried again every {DELAY:g} s."
     known = ", ".join(sorted({name for w in workers for name in w.model_names}))
     return f"No worker serves the model {model!r}; served are: {known}. To add one: rolltrace workers add URL"
 

@@ -80,6 +80,7 @@ class Workers:
                 in_flight=self._in_flight[row.worker_id],
                 usable=self.usable(row),
                 cordoned=row.state == pb.WORKER_STATE_CORDONED,
+                refusing=self._breakers[row.worker_id].is_open(self._clock()),
             )
             for row in self._rows.values()
             if row.state != pb.WORKER_STATE_DRAINING

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rolltrace_store import Durability, StoreOptions, open_store
-from tests.pair.pair import Pair
+from tests.faults.processes import Pair
 from tests.store.samples import conversation
 
 TURNS = 4

@@ -18,7 +18,7 @@ from rolltrace_client import (
     SessionDeletedEvent,
     WorkerState,
 )
-from tests.pair.pair import Pair
+from tests.faults.processes import Pair
 
 from .both import all_of, awaited, take
 from .control import TURNS, record, running_control

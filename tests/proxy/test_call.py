@@ -57,7 +57,7 @@ def test_an_event_that_does_not_fit_is_a_mistake() -> None:
 
 def test_a_completed_call_as_a_trace() -> None:
     call = a_call()
-    call.model, call.streamed, call.request, call.labels = "m", True, b"{}", {"task": "t"}
+    call.model, call.streamed, call.kept, call.labels = "m", True, b"{}", {"task": "t"}
     call.admit()
     call.dispatch("w-1")
     call.dispatch("w-2")

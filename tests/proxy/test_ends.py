@@ -73,6 +73,45 @@ async def test_a_hang_up_in_the_middle_of_a_whole_answer(store: Store) -> None:
         assert (await gate.trace()).status == pb.CALL_STATUS_CLIENT_CANCELLED
 
 
+async def test_a_whole_answer_that_is_cut_off_keeps_what_came(store: Store) -> None:
+    body = b'{"choices": ['
+    reply = Reply([body, STALL], headers=[*JSON.items(), ("Content-Length", "1000")])
+    settings = with_settings(idle_timeout=0.2)
+    async with scripted(reply) as worker, gateway(store, worker, settings=settings) as gate:
+        async with gate.chat() as response:
+            assert response.status == 504
+        trace = await gate.trace()
+    assert (trace.error.code, trace.response_json) == ("timeout_idle", body)
+
+
+async def test_a_whole_answer_that_is_too_large_goes_on_as_it_comes(store: Store) -> None:
+    go, body = asyncio.Event(), json.dumps(chat_answer()).encode()
+    length = ("Content-Length", str(2 * len(body)))
+    reply = Reply([body, go, body], headers=[*JSON.items(), length])
+    held, settings = HeldStore(store), with_settings(max_answer_size=len(body) - 1)
+    async with scripted(reply) as worker:
+        async with gateway(held.as_store(), worker, settings=settings) as gate, gate.chat() as response:
+            assert await response.content.readexactly(len(body)) == body
+            go.set()
+            assert await response.content.readexactly(len(body)) == body
+            await held.reached.wait()
+            end = asyncio.create_task(response.content.readany())
+            await asyncio.wait({end}, timeout=0.05)
+            assert not end.done()
+            held.gate.set()
+            assert await end == b""
+            trace = await gate.trace()
+    assert (trace.status, trace.response_json) == (pb.CALL_STATUS_COMPLETED, b"")
+    assert [gap.kind for gap in trace.capture_gaps] == [pb.CAPTURE_GAP_KIND_TOO_LARGE]
+
+
+async def test_a_whole_answer_of_just_the_limit_is_kept(store: Store) -> None:
+    settings = with_settings(max_answer_size=len(json.dumps(chat_answer())))
+    async with scripted(whole(chat_answer())) as worker, gateway(store, worker, settings=settings) as gate:
+        await _get(gate)
+        assert not (await gate.trace()).capture_gaps
+
+
 async def test_a_hang_up_during_the_commit_leaves_one_completed_record(store: Store) -> None:
     held = HeldStore(store)
     async with scripted(whole(chat_answer())) as worker, gateway(held.as_store(), worker) as gate:
@@ -271,8 +310,8 @@ async def test_a_request_that_comes_too_slowly_is_refused_and_recorded(store: St
         path = gate.url().removeprefix(gate.proxy.url)
         answer = await said_to(gate, f"POST {path} HTTP/1.0\r\nContent-Length: 9\r\n\r\n{{")
         trace = await gate.trace()
-    assert answer.startswith(b"HTTP/1.0 504 ")
-    assert (trace.status, trace.error.code) == (pb.CALL_STATUS_REFUSED, "timeout_total")
+    assert answer.startswith(b"HTTP/1.0 408 ")
+    assert (trace.status, trace.error.code) == (pb.CALL_STATUS_REFUSED, "request_timeout")
 
 
 async def test_an_error_whose_reason_is_not_utf_8_is_recorded(store: Store) -> None:

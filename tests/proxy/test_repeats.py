@@ -59,6 +59,8 @@ async def test_a_marked_repeat_gets_the_recorded_answer(store: Store) -> None:
         assert again.headers["Content-Type"] == "application/json"
         assert REPLAYED not in first.headers
         trace = await gate.trace()
+        async with gate.http.get(gate.proxy.url + "/metrics") as response:
+            assert "rolltrace_replays_total 1.0" in await response.text()
     assert (trace.replay_count, trace.retry_number) == (1, 0)
     assert len(worker.seen) == 1
 

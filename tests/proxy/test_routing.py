@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolltrace_proxy.routing import LOAD_FLOOR, Candidate, bound, nobody, order
@@ -16,6 +16,7 @@ def workers(*ids: str) -> list[Candidate]:
     return [Candidate(worker_id) for worker_id in ids]
 
 
+@settings(deadline=None)
 @given(_IDS, st.text(max_size=8), st.randoms())
 def test_every_proxy_finds_the_same_order(ids: list[str], session_id: str, random: object) -> None:
     shuffled = workers(*ids)
@@ -24,6 +25,7 @@ def test_every_proxy_finds_the_same_order(ids: list[str], session_id: str, rando
     assert order(workers(*ids), "", session_id, "c1") == order(shuffled, "", session_id, "c2")
 
 
+@settings(deadline=None)
 @given(_IDS, st.integers(0, 5))
 def test_a_worker_that_goes_moves_only_its_own_sessions(ids: list[str], gone: int) -> None:
     all_workers = workers(*ids)
@@ -41,6 +43,7 @@ def test_sessions_spread_as_the_weights_say() -> None:
     assert abs(firsts["c"] - 1250) < 100
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=2, max_size=6), st.text(min_size=1, max_size=8))
 def test_the_load_bound_holds(loads: list[int], session_id: str) -> None:
     fleet = [Candidate(f"w{n}", in_flight=load) for n, load in enumerate(loads)]

@@ -167,14 +167,16 @@ async def test_a_call_that_turns_out_not_to_be_admitted_is_cut_off(
     assert (trace.status, trace.error.code) == (pb.CALL_STATUS_REFUSED, code)
 
 
-async def test_a_stream_that_turns_out_not_to_be_admitted_is_broken_off(store: Store) -> None:
+async def test_an_agent_sees_nothing_of_a_stream_before_its_call_is_admitted(store: Store) -> None:
     decided = DecidedStore(store, StoreFullError("the disk is full"))
     async with scripted(events(*chat_chunks()[:3], STALL)) as worker:
-        async with gateway(decided.as_store(), worker) as gate, gate.chat(stream=True) as response:
-            await read_until(response, b'"t1"')
+        async with gateway(decided.as_store(), worker) as gate:
+            call = asyncio.create_task(called(gate, stream=True))
+            await worker.arrived.wait()
+            await asyncio.wait({call}, timeout=0.1)
+            assert not call.done()
             decided.decided.set()
-            with pytest.raises(aiohttp.ClientPayloadError):
-                await response.read()
+            assert await call == 507
         await asyncio.wait_for(worker.hung_up.wait(), 10)
 
 
@@ -292,6 +294,18 @@ async def test_calls_in_flight_count_and_refused_ones_do_not(store: Store) -> No
         assert len(pending) == 2
         for call in pending:
             call.cancel()
+
+
+async def test_a_call_counts_before_its_admission_is_committed(store: Store) -> None:
+    limits = SessionLimits(max_calls=1)
+    await store.write(lambda view: view.create_session(Session(session_id="s", limits=limits)))
+    undecided = DecidedStore(store, StoreFullError("the disk is full"))
+    async with scripted(Reply(before=[STALL])) as worker, gateway(undecided.as_store(), worker) as gate:
+        first = asyncio.create_task(called(gate))
+        await worker.arrived.wait()
+        assert await called(gate) == 429
+        undecided.decided.set()
+        assert await first == 507
 
 
 async def test_max_tokens_of_every_session(store: Store) -> None:

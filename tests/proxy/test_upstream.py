@@ -46,8 +46,27 @@ class Wire:
             writer.close()
 
 
+class OnceEach:
+    """A worker that answers one request of a connection, once `together` of them wait, and no second."""
+
+    def __init__(self, together: int) -> None:
+        self.together = together
+        self.requests = 0
+        self.all_wait = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"true}")
+        self.requests += 1
+        if self.requests >= self.together:
+            self.all_wait.set()
+        await self.all_wait.wait()
+        writer.write(ANSWER)
+        await reader.read(1)
+        writer.close()
+
+
 @asynccontextmanager
-async def behind_a_gateway(store: Store, wire: Wire) -> AsyncGenerator[Gateway, None]:
+async def behind_a_gateway(store: Store, wire: Wire | OnceEach) -> AsyncGenerator[Gateway, None]:
     server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
@@ -70,6 +89,14 @@ async def test_a_kept_connection_that_was_closed_while_idle_costs_nothing(store:
         assert [await status_of(gate), await status_of(gate)] == [200, 200]
         assert [t.attempt_count for t in await gate.traces()] == [1, 1]
     assert (wire.requests, wire.connections) == (3, 2)
+
+
+async def test_kept_connections_that_were_all_closed_cost_nothing(store: Store) -> None:
+    wire = OnceEach(together=3)
+    async with behind_a_gateway(store, wire) as gate:
+        assert await asyncio.gather(*[status_of(gate) for _ in range(3)]) == [200] * 3
+        assert await status_of(gate) == 200
+    assert wire.requests == 4
 
 
 @pytest.mark.parametrize(

@@ -22,18 +22,18 @@ def ended(returncode: int = 1, ran_for: float = 1.0, *, was_healthy: bool = True
 
 
 def test_the_pause_doubles_and_is_bounded() -> None:
-    assert [pause(failures) for failures in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 4.0]
+    assert [pause(failures) for failures in (1, 2, 3, 4)] == [0.1, 0.2, 0.4, 0.8]
     assert pause(10_000) == LONGEST_PAUSE
 
 
 @pytest.mark.parametrize("returncode", [0, 1, -9, -15])
 def test_whatever_ends_is_started_again(returncode: int) -> None:
-    assert after_end(ended(returncode), 0) == Restart(0.5, 1)
-    assert after_end(ended(returncode), 3) == Restart(4.0, 4)
+    assert after_end(ended(returncode), 0) == Restart(0.1, 1)
+    assert after_end(ended(returncode), 3) == Restart(0.8, 4)
 
 
 def test_one_that_ran_for_a_while_is_forgiven() -> None:
-    assert after_end(ended(ran_for=FORGIVEN_AFTER), 7) == Restart(0.5, 1)
+    assert after_end(ended(ran_for=FORGIVEN_AFTER), 7) == Restart(0.1, 1)
 
 
 @pytest.mark.parametrize("was_healthy", [True, False])
@@ -42,7 +42,7 @@ def test_a_wrong_setting_does_not_mend_itself(was_healthy: bool) -> None:
 
 
 def test_one_that_never_was_healthy_is_given_up() -> None:
-    assert after_end(ended(was_healthy=False), FAILURES_AT_START - 2) == Restart(1.0, FAILURES_AT_START - 1)
+    assert after_end(ended(was_healthy=False), FAILURES_AT_START - 2) == Restart(0.2, FAILURES_AT_START - 1)
     assert after_end(ended(was_healthy=False), FAILURES_AT_START - 1) == GiveUp(1)
 
 

@@ -1,6 +1,6 @@
 """A trainer that can be killed: it writes down each trace that it has in hand, and resumes from there.
 
-Usage: python -m tests.pair.subscriber TARGET NOTEBOOK. The notebook's lines are "EPOCH SEQUENCE TRACE_ID";
+Usage: python -m tests.faults.subscriber TARGET NOTEBOOK. The notebook's lines are "EPOCH SEQUENCE TRACE_ID";
 a line that was cut off by a kill does not count, and is taken out before the next one.
 """
 
@@ -19,7 +19,8 @@ def read_notebook(path: Path) -> list[tuple[str, int, str]]:
     return [(epoch, int(sequence), trace_id) for epoch, sequence, trace_id in map(str.split, whole)]
 
 
-def main(target: str, notebook: Path) -> None:
+def main() -> None:
+    target, notebook = sys.argv[1], Path(sys.argv[2])
     noted = read_notebook(notebook)
     notebook.write_text("".join(f"{epoch} {sequence} {trace}\n" for epoch, sequence, trace in noted))
     request = trace_service_pb2.SubscribeRequest(view=trace_pb2.TRACE_VIEW_METADATA)
@@ -38,4 +39,4 @@ def main(target: str, notebook: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main()

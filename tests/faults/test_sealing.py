@@ -14,7 +14,7 @@ import pytest
 
 from rolltrace_client import AsyncClient, InFlightCalls, Session, SessionState, verify
 from tests import completeness
-from tests.pair.pair import Pair, running_pair, running_worker
+from tests.faults.processes import Pair, running_pair, running_worker
 
 PATIENCE = 60
 LONG = 2_000
