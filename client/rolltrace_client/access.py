@@ -65,7 +65,8 @@ def metadata(token: str | None) -> Metadata:
 
 def token_of_file(path: str) -> str:
     """The first token of a file, as the service reads it. Raises InvalidArgument."""
-    found = next(filter(None, map(str.strip, text_of_file(path).split("\n"))), "")
+    lines = [line.strip() for line in text_of_file(path).split("\n")]
+    found = next((line for line in lines if line), "")
     if not found:
         raise invalid("token", f"{path} holds no token")
     return found

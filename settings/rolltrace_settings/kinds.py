@@ -30,7 +30,7 @@ SECONDS_OF = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 SWITCHES = {"true": True, "yes": True, "on": True, "1": True} | dict.fromkeys(
     ("false", "no", "off", "0"), False
 )
-_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # a byte that is not UTF-8 is between the two
+_SURROGATE = re.compile("[\ud800-\udfff]")  # of bytes that are not UTF-8, or half a character
 QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.ASCII)
 
 
@@ -116,7 +116,7 @@ def read_url(text: str) -> str:
         port = parts.port
     except ValueError:
         raise ValueError("is not a URL") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not text.isprintable():
         raise ValueError("is not a URL")
     if parts.query or parts.fragment:
         raise ValueError("has a query or a fragment, which is not understood here")
@@ -124,11 +124,11 @@ def read_url(text: str) -> str:
 
 
 def read_text(text: str) -> str:
-    """Any text that a process can carry in its environment."""
+    """Any text in UTF-8 that a process can carry in its environment."""
     if "\0" in text or "\n" in text:
         raise ValueError("holds a NUL or a line break")
-    if _HALF.search(text):
-        raise ValueError("holds half a character")
+    if _SURROGATE.search(text):
+        raise ValueError("is not text in UTF-8")
     return text
 
 

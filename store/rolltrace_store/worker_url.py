@@ -25,7 +25,7 @@ def _check_url(url: str, field: str) -> None:
     else:
         if "@" in parts.netloc:
             raise InvalidArgumentError(field, f"{field} holds a password; give it as api_key")
-        known = known and not (parts.query or parts.fragment or " " in url)
+        known = known and not (parts.query or parts.fragment or " " in url) and url.isprintable()
     if not known:
         raise InvalidArgumentError(
             field, f'{field} {url!r} is not an http or https URL such as "http://10.0.0.7:8000"'

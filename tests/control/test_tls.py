@@ -52,7 +52,7 @@ async def test_a_certificate_is_read_again(
         assert not await answers(port, new)
         assert not await answers(port, False)
         certificate, key = files.read()
-        for spoiled in ((certificate, b""), (b"nonsense", key), (certificate, other.issue().read()[1])):
+        for spoiled in ((certificate, b""), (b"nonsense", key), (other.issue().read()[0], key)):
             files.write(*spoiled)
             edge.reload()
             assert await answers(port, old)

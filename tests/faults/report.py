@@ -112,7 +112,7 @@ class Report:
         for row in self.rows.values():
             total.add(row.tally)
         cases = sum(len(row.outcomes) for row in self.rows.values())
-        table.append(("all", str(cases), *_counts(total), ""))
+        table.append(("total", str(cases), *_counts(total), ""))
         return [*_aligned(table), *self.notes]
 
 

@@ -159,7 +159,7 @@ def loaded(data: bytes | None) -> dict[str, Json] | None:
     """An object whose choices are objects, read by Python; None for anything else."""
     try:
         text = (data or b"").decode(errors="surrogateescape")
-        value = json.loads(text, parse_constant=lambda _: None, parse_int=_integer)
+        value = json.loads(text, parse_constant=lambda _: None, parse_int=integer)
     except (ValueError, RecursionError):
         return None
     fields = _object(value)
@@ -167,8 +167,9 @@ def loaded(data: bytes | None) -> dict[str, Json] | None:
     return fields if choices is not None and all(_object(each) is not None for each in choices) else None
 
 
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) < 4000 else digits  # more, Python refuses
+def integer(digits: str) -> int | str:
+    """An integer of JSON, or its digits where Python refuses to read so many."""
+    return int(digits) if len(digits) < 4000 else digits
 
 
 def _object(value: Json) -> dict[str, Json] | None:

@@ -11,7 +11,7 @@ from rolltrace_proxy.errors import Refused
 from rolltrace_proxy.raw_json import OBJECT, mend, read
 from rolltrace_proxy.rewrite import rewrite
 from rolltrace_store.names import check_session_id
-from tests.fuzz.answers import dumped
+from tests.fuzz.answers import dumped, integer
 from tests.fuzz.feed import Feed
 
 Json = Any  # what json.loads gives
@@ -52,7 +52,7 @@ def request_body(data: bytes) -> None:
 def _object(body: bytes) -> dict[str, Json] | None:
     """As a worker in Python reads it; None for what is no object, or too deep for Python."""
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_int=integer)
         json.dumps(value)
     except (ValueError, RecursionError):
         return None

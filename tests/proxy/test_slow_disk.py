@@ -52,7 +52,7 @@ async def test_when_commits_stall_the_queue_pushes_back_before_a_worker_runs(tmp
     ):
         async with stalled_commits(tmp_path / "data"):
             calls = [asyncio.create_task(status_and_patience(gate, f"s-{n}")) for n in range(5)]
-            deepest, refused = 0, tuple[int, str]()
+            deepest, refused = 0, (0, "")
             for number in range(5, 60):
                 waiting = asyncio.create_task(status_and_patience(gate, f"s-{number}"))
                 await asyncio.wait({waiting}, timeout=TICK)

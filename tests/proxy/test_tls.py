@@ -47,7 +47,7 @@ async def test_a_call_over_tls_and_a_certificate_that_changes(
             await call(new)
 
         certificate, key = files.read()
-        for spoiled in ((certificate, b""), (b"nonsense", key), (certificate, new.issue().read()[1])):
+        for spoiled in ((certificate, b""), (b"nonsense", key), (new.issue().read()[0], key)):
             files.write(*spoiled)
             gate.proxy.reload()
             assert (await call(old)).endswith(DONE), "a bad pair spoiled the good one"

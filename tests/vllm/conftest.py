@@ -1,7 +1,6 @@
 """A real vLLM with one of two tiny models, and the pair in front of it."""
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from openai import OpenAI
 
 from rolltrace_client import Client
+from tests.faults.processes import Supervised
 from tests.servers import free_port, running
 
 HOME = Path(os.environ.get("REAL_VLLM_HOME", Path.home() / ".cache" / "real-vllm"))
@@ -25,6 +25,7 @@ class Gateway:
     worker_url: str
     url: str
     client: Client
+    pair: Supervised
 
     def agent(self, base_url: str) -> OpenAI:
         return OpenAI(base_url=base_url, api_key="none", max_retries=0, timeout=120)
@@ -47,13 +48,10 @@ def vllm(
 @pytest.fixture(scope="session")
 def gateway(vllm: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     model, worker_url = vllm
-    folder = tmp_path_factory.mktemp("pair")
-    port, control_port = free_port(), free_port()
-    command = [sys.executable, "-m", "rolltrace_client", "up", "--worker", worker_url]
-    command += ["--port", str(port), "--control-port", str(control_port), "--db-path", str(folder / "data")]
-    url = f"http://127.0.0.1:{port}"
-    with (
-        running(command, f"{url}/health", folder / "pair.log", patience=60),
-        Client(f"127.0.0.1:{control_port}") as client,
-    ):
-        yield Gateway(model, worker_url, url, client)
+    pair = Supervised(tmp_path_factory.mktemp("pair"), worker_url)
+    pair.start()
+    try:
+        with Client(pair.target) as client:
+            yield Gateway(model, worker_url, pair.url, client, pair)
+    finally:
+        pair.up.stop()
