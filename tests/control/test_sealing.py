@@ -200,6 +200,9 @@ async def test_a_session_that_is_deleted_meanwhile_is_not_found(control: Control
     failed = await failure(control.sessions.GetSession(pb.GetSessionRequest(session_id="s")))
     assert (failed.code, failed.message) == (grpc.StatusCode.NOT_FOUND, "session 's' was deleted")
     assert failed.detail(rpc.ResourceInfo).resource_name == "s"
+    assert (await failure(control.sessions.SealSession(seal_request()))).message == failed.message
+    request = ListTracesRequest(session_id="s")
+    assert (await failure(control.traces.ListTraces(request))).message == failed.message
 
 
 async def test_nobody_is_not_found(control: Control) -> None:
