@@ -259,7 +259,8 @@ async def test_a_trace_that_the_store_did_not_take_is_named_as_soon_as_it_does(s
         held.error = None
         trace = await gate.trace()
         assert not await running(store)
-        assert await metric(gate, "rolltrace_unrecorded_calls 0.0")
+        while not await metric(gate, "rolltrace_unrecorded_calls 0.0"):
+            await asyncio.sleep(0.05)
     assert (trace.status, trace.http_status) == (pb.CALL_STATUS_INTERRUPTED, 507)
     assert (trace.error.code, trace.attempt_count) == ("store_full", 1)
     assert "the disk is full" in trace.error.message
