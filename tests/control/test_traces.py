@@ -170,7 +170,7 @@ async def test_what_is_not_there(control: Control) -> None:
 
 
 async def test_what_cannot_be_asked(control: Control, store: Store) -> None:
-    await recorded(store, samples.conversation("s", 2))
+    await recorded(store, [*samples.conversation("s", 2), samples.trace("t")])
     token = (await control.traces.ListTraces(ListTracesRequest(session_id="s", page_size=1))).next_page_token
     assert token
     for request, field in (
