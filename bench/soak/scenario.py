@@ -48,7 +48,7 @@ class Party:
     @classmethod
     def of(cls, plan: Plan, store: Store) -> Party:
         notes = Notes()
-        until = time.monotonic() + plan.seconds / 2
+        until = time.monotonic() + plan.seconds / 3
         return cls(
             notes,
             Sampler(plan.pids, plan.url, plan.db_path, notes, plan.sampling),
