@@ -178,9 +178,8 @@ def _print(session: Session, arguments: argparse.Namespace) -> None:
     facts["incomplete"] = "; ".join(map(str, session.incomplete_reasons)) or session.incomplete
     del facts["incomplete_reasons"]
     for name in ("limits", "outcome"):
-        facts[name] = {
-            key: value for key, value in (as_json(facts[name]) or {}).items() if value not in EMPTY
-        }
+        parts: dict[str, object] = as_json(facts[name]) or {}
+        facts[name] = {key: value for key, value in parts.items() if value not in EMPTY}
     for name in ("metadata", "sampling_params", "limits", "outcome"):
         facts[name] = json.dumps(as_json(facts[name])) if facts[name] else None
     for name in ("group_size", "late_call_count", "in_flight_call_count"):
