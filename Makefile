@@ -71,8 +71,8 @@ check-stubs: stubs ## fail when the committed stubs are not those of proto/
 faults: $(VENV)/.develops ## every fault of docs/reliability.md, and a report; KILLS=500 for the long form
 	@KILLS=$(KILLS) REPORT=$(REPORT) $(BIN)/python -m pytest tests/faults -q --timeout 3600
 
-bench: $(VENV)/.develops ## Rolltrace beside other gateways, as markdown; ONLY=a,c ROUNDS=3 SECONDS=2
-	@$(BIN)/python -m bench --only '$(ONLY)' --rounds $(or $(ROUNDS),3) --seconds $(or $(SECONDS),2)
+bench: $(VENV)/.develops ## Rolltrace beside other gateways, as markdown; ONLY=a,c ROUNDS=3 SECONDS=1.5
+	@$(BIN)/python -m bench --only '$(ONLY)' --rounds $(or $(ROUNDS),3) --seconds $(or $(SECONDS),1.5)
 
 bench-micro: $(VENV)/.develops ## the hot functions alone, in microseconds
 	@$(BIN)/python -m pytest bench/micro -q -o python_files='bench_*.py' -o python_functions='bench_*' --benchmark-columns=min,median,iqr,rounds

@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", default="", help=f"between commas, of {', '.join(SCENARIOS)}")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2, help="of load on one gateway in one round")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of load on one gateway in one round")
     parser.add_argument(
         "--keep", type=Path, default=Path("build/bench"), help="a folder for what was measured"
     )

@@ -116,7 +116,7 @@ class Gateway:
 
     def load(self, arguments: str) -> tuple[Loaded, float]:
         """Runs the load on it. Returns what was seen, and the CPU seconds until all was written."""
-        before = self.quiet_cpu()
+        before = self.cpu()
         own = ["--port", str(self.places.port), "--path", self.target.path]
         command = [sys.executable, "-m", "bench.compare.load", *own, *arguments.split()]
         said = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=400).stdout
@@ -139,6 +139,8 @@ def running(targets: Iterator[Target], worker_port: int, folder: Path) -> Genera
             gateway = Gateway(target, worker_port, folder / target.name.replace(", ", "-"))
             gateways.append(gateway)
             gateway.start()
+        for gateway in gateways:
+            gateway.quiet_cpu()
         yield gateways
     finally:
         for gateway in gateways:

@@ -30,7 +30,7 @@ TURNS = (100, 200, 400)
 
 def measure(rounds: int) -> Iterator[Row]:
     """50 turns, then the session's traces read back: gRPC COMPACT from Rolltrace, HTTP from the other."""
-    for number in range(rounds):
+    for number in range(rounds // 2 or 1):
         for name, turns, gateway, values in _sessions((MINE, RLLM), (50,)):
             disk = 1e3 * values["disk KB/turn"] * turns
             found = {"disk MB": disk / 1e6, "CPU ms/turn": values["CPU ms/turn"], **_read(gateway)}

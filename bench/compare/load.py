@@ -24,8 +24,6 @@ import uvloop
 MAX_ERRORS = 100
 DRAIN = 60.0
 """Seconds until calls that run at the end must have ended."""
-WARM_UP = 0.5
-"""Seconds whose calls do not count as latencies."""
 CHUNK_HEAD = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
 
 
@@ -84,6 +82,7 @@ class Run:
         self.requests = Requests(given)
         self.streamed: bool = given.stream
         self.turns: int = given.turns
+        self.warm_up: float = 0.0 if given.turns else given.warm_up
         self.begun = time.perf_counter()
         self.until = self.begun + (DRAIN if given.turns else given.seconds)
         self.seen = Loaded()
@@ -158,7 +157,7 @@ class Agent(asyncio.Protocol):
         self._made += 1
         seen.calls += 1
         seen.chunks += self._chunks
-        if self._run.turns or self._sent >= self._run.begun + WARM_UP:
+        if self._sent >= self._run.begun + self._run.warm_up:
             seen.latencies.append(now - self._sent)
         self._call()
 
@@ -197,6 +196,7 @@ def main() -> None:
     parser.add_argument("--path", required=True, help="with {sid} where the session's id comes")
     parser.add_argument("--connections", type=int, default=1, help="agents, each with a session of its own")
     parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--warm-up", type=float, default=0.5, help="seconds whose calls are not timed")
     parser.add_argument(
         "--turns", type=int, default=0, help="so many calls a session, each longer than the last"
     )
