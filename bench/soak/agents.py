@@ -25,6 +25,7 @@ from rolltrace_client.aio import AsyncClient
 TRACE_ID, REPLAYED, RETRY = "x-rolltrace-trace-id", "x-rolltrace-replayed", "x-stainless-retry-count"
 TOOLS = [{"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}]
 RETRIES = 4
+LOST = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 class HungUp(Exception):
@@ -63,6 +64,8 @@ class Rollouts:
                 await self._session(session_id)
             except RolltraceError as error:
                 self.notes.counts[f"control said {type(error).__name__}"] += 1
+            except LOST as error:
+                self.notes.counts[f"broken off: {type(error).__name__}"] += 1
             self.notes.session(session_id).over = True
 
     async def _session(self, session_id: str) -> None:
@@ -105,7 +108,7 @@ class Rollouts:
                 if self.chance.random() < 0.5:
                     return None
                 continue
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except LOST as error:
                 self.notes.counts[f"broken off: {type(error).__name__}"] += 1
                 await asyncio.sleep(0.5 * 2**attempt)
                 continue
@@ -124,7 +127,7 @@ class Rollouts:
             return
         try:
             again = await self._send(session_id, notes, body, attempt + 1)
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except LOST:
             return
         self.notes.counts["replays" if again.replayed else "repeats that ran anew"] += 1
         if again.replayed and (again.trace_id, again.message) != (first.trace_id, first.message):
@@ -189,7 +192,7 @@ class Rollouts:
         body = {**self._body(messages), "stream": True}
         try:
             await self._send(session_id, notes, body, 0)
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except LOST:
             self.notes.counts["stragglers cut off"] += 1
 
 

@@ -1,4 +1,7 @@
-"""Processes that die by kill -9: of the pair in the soak's first half, of the workers all along."""
+"""Processes that die by kill -9: of the pair in the soak's first third, of the workers all along.
+
+Growth is judged over the last half: what was started last has filled its caches by then.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Party:
     @classmethod
     def of(cls, plan: Plan, store: Store) -> Party:
         notes = Notes()
-        until = time.monotonic() + plan.seconds / 2
+        until = time.monotonic() + plan.seconds / 3
         return cls(
             notes,
             Sampler(plan.pids, plan.url, plan.db_path, notes, plan.sampling),
@@ -100,13 +100,14 @@ async def _agents(plan: Plan, party: Party, store: Store) -> tuple[Kept, Kept]:
     ):
         chance = random.Random(plan.seed)
         rollouts = Rollouts(plan.url, client, http, party.notes, chance, party.sessions.check)
-        agents = asyncio.gather(*(rollouts.run() for _ in range(plan.agents)))
+        agents = [asyncio.create_task(rollouts.run()) for _ in range(plan.agents)]
         await asyncio.sleep(plan.seconds / 2)
         half = await _kept(party, store)
         await asyncio.sleep(plan.seconds / 2)
         end = await _kept(party, store)
         rollouts.stopping.set()
-        await agents
+        ends = await asyncio.gather(*agents, return_exceptions=True)
+    party.notes.broken += [f"an agent failed: {error!r}" for error in ends if error is not None]
     return half, end
 
 

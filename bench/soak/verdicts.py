@@ -1,7 +1,7 @@
 """What the samples of a soak say. Decisions only.
 
 A process that leaks grows for as long as it runs, so what counts is how fast it grows while nobody is killed:
-over the soak's second half. Caches fill in the first, and are set small.
+over the soak's second half. Caches fill before, and are set small.
 """
 
 from __future__ import annotations

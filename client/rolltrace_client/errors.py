@@ -131,7 +131,7 @@ def from_status(code: str, message: str, details: Details, target: str) -> Rollt
 
 def _words(code: str, message: str, details: Details, target: str) -> str:
     if code == "UNAVAILABLE" and details == NO_DETAILS:  # gRPC's own words, not the service's
-        return f"no control service at {target}: is `rolltrace up` running? ({message})"
+        return f"no control service at {target}: is `rolltrace up` running{_or_tls(message)}? ({message})"
     if code == "UNAUTHENTICATED":
         return f"{message}: give `token`, ROLLTRACE_ADMIN_TOKEN or, to a command, --token-file"
     if code == "DEADLINE_EXCEEDED" and details == NO_DETAILS:
@@ -141,6 +141,12 @@ def _words(code: str, message: str, details: Details, target: str) -> str:
     if code == "UNIMPLEMENTED":
         return f"{target} does not offer this call: is it a control service, and as new as this client?"
     return message or f"the control service at {target} answered {code}"
+
+
+def _or_tls(message: str) -> str:
+    """A service that hangs up at once is there: one side alone speaks TLS, or a certificate is missing."""
+    cut_off = any(words in message for words in ("Socket closed", "SSL", "handshak", "Connection reset"))
+    return ", and do `tls` (--tls-ca-file, --tls-cert-file) and its certificate fit" if cut_off else ""
 
 
 def invalid(field: str, message: str) -> InvalidArgument:

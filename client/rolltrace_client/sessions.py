@@ -40,6 +40,11 @@ _LACKS = {
 }
 
 
+def calls(count: int) -> str:
+    """A number of calls in words."""
+    return "1 call" if count == 1 else f"{count} calls"
+
+
 class Outcome(Value[session_pb2.Outcome]):
     """How a rollout ended, in the trainer's own words."""
 
@@ -56,8 +61,8 @@ class IncompleteReason(Value[session_pb2.IncompleteReason]):
     call_count = Field(int)
 
     def __str__(self) -> str:
-        calls = "1 call" if self.call_count == 1 else f"{self.call_count} calls"
-        return f"{calls} {_LACKS.get(self.kind, 'lacking something that this client does not know')}"
+        lack = _LACKS.get(self.kind, "lacking something that this client does not know")
+        return f"{calls(self.call_count)} {lack}"
 
 
 class SessionLimits(Value[session_pb2.SessionLimits]):
@@ -93,11 +98,10 @@ class Session(Value[session_pb2.Session]):
     incomplete = Field(bool)
     incomplete_reasons = Field(many(IncompleteReason))
     digest = Field(str)
-    api_key = Field(str)
 
     def _title(self) -> str:
         lacking = ", incomplete" if self.incomplete else ""
-        return f"{self.session_id} {self.state}, {self.call_count} calls{lacking}"
+        return f"{self.session_id} {self.state}, {calls(self.call_count)}{lacking}"
 
 
 class DeletedSessions(Value[session_service_pb2.BatchDeleteSessionsResponse]):

@@ -13,7 +13,6 @@ from rolltrace_control import wire
 from rolltrace_control.cursors import check_kept
 from rolltrace_control.filters import EventMatcher
 from rolltrace_control.forms import TraceForm
-from rolltrace_store.errors import NotFoundError
 from rolltrace_store.interface import ReadView
 
 MAX_BYTES = 900 << 10
@@ -79,9 +78,7 @@ def read_batch(view: ReadView, after: int, matcher: EventMatcher, form: TraceFor
 
 
 def read_page(view: ReadView, session_id: str, from_index: int, size: int, form: TraceForm) -> Page:
-    """The session's traces from a call_index on. Raises NotFoundError."""
-    if view.session(session_id) is None:
-        raise NotFoundError("session", session_id)
+    """The session's traces from a call_index on."""
     page = Collected(MAX_BYTES)
     for index, stored in enumerate(view.traces(session_id, from_index), from_index):
         if page.count == size or not page.add(wire.trace_of(form.of(view, stored))):

@@ -119,7 +119,7 @@ class Sealer:
         left = self._deadlines.look(sealing, time.time_ns(), time.monotonic())
         over = {session_id for session_id, seconds in left.items() if seconds <= 0}
         if over & busy:
-            await self._store.interrupt_orphans()
+            await self._sweep()
         ready = seal_rules.ready(sealing, busy, over)[:MOST]
         sealed = await self._store.write(lambda view: finish(view, ready, over)) if ready else set[str]()
         still = left.keys() - sealed
@@ -128,12 +128,17 @@ class Sealer:
 
     async def _sweeps(self) -> None:
         while True:
-            try:
-                await self._store.interrupt_orphans()
-            except Exception:
-                log.exception("calls of proxies that are gone cannot be recorded; trying again")
-                await asyncio.sleep(PAUSE)
-            await asyncio.sleep(TICK)
+            swept = await self._sweep()
+            await asyncio.sleep(TICK if swept else PAUSE)
+
+    async def _sweep(self) -> bool:
+        """Whether it succeeded. No seal depends on it: what cannot be recorded now comes late."""
+        try:
+            await self._store.interrupt_orphans()
+        except Exception:
+            log.exception("calls of proxies that are gone cannot be recorded; trying again")
+            return False
+        return True
 
 
 def _under_way(view: ReadView) -> tuple[Sequence[Sealing], set[str]]:

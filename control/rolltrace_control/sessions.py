@@ -14,9 +14,9 @@ from rolltrace.v1.session_pb2 import SESSION_STATE_SEALING, Session
 from rolltrace_control import filters, paging, seal_rules, validation
 from rolltrace_control.addresses import base_url
 from rolltrace_control.interceptor import Context
+from rolltrace_control.known import known_session
 from rolltrace_control.requests import identify, once
 from rolltrace_control.sealer import Sealer, is_busy
-from rolltrace_store.errors import NotFoundError, SessionDeletedError
 from rolltrace_store.interface import ReadView, Store, WriteView
 from rolltrace_store.names import check_session_id
 from rolltrace_store.session_key import session_key
@@ -82,7 +82,7 @@ class SessionServicer(services.SessionServiceServicer):
 
     async def GetSession(self, request: pb.GetSessionRequest, context: object) -> pb.GetSessionResponse:
         check_session_id(request.session_id)
-        session = await self._store.read(lambda view: _known(view, request.session_id))
+        session = await self._store.read(lambda view: known_session(view, request.session_id))
         return pb.GetSessionResponse(session=self._shown(session))
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: object) -> pb.ListSessionsResponse:
@@ -134,15 +134,8 @@ class SessionServicer(services.SessionServiceServicer):
         return await once(self._store, key, pb.BatchDeleteSessionsResponse, work)
 
 
-def _known(view: ReadView, session_id: str) -> Session:
-    session = view.session(session_id)
-    if session is None:
-        when = view.deleted(session_id)
-        raise NotFoundError("session", session_id) if when is None else SessionDeletedError(session_id)
-    return session
-
-
 def _begin_seal(view: WriteView, request: pb.SealSessionRequest) -> Session:
+    known_session(view, request.session_id)
     session = view.begin_seal(
         request.session_id,
         request.outcome if request.HasField("outcome") else None,

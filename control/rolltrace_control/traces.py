@@ -16,12 +16,14 @@ import grpc
 import grpc.aio
 
 from rolltrace.v1 import trace_service_pb2 as pb
+from rolltrace.v1.session_pb2 import Session
 from rolltrace_control import cursors, paging, wire
-from rolltrace_control.batches import Page, read_batch, read_page
+from rolltrace_control.batches import read_batch, read_page
 from rolltrace_control.errors import DrainingError
 from rolltrace_control.filters import EventMatcher
 from rolltrace_control.forms import TraceForm, trace_form
 from rolltrace_control.interceptor import Handler
+from rolltrace_control.known import known_session
 from rolltrace_control.pace import Pace
 from rolltrace_control.watch import LogWatch
 from rolltrace_store.errors import NotFoundError
@@ -56,17 +58,20 @@ class TraceServicer:
     async def ListTraces(self, request: pb.ListTracesRequest, context: object) -> bytes:
         check_session_id(request.session_id)
         form = trace_form(request.view, request.accept_compressions)
-        size, scope = paging.page_size(request.page_size), request.session_id.encode()
-        start = int(paging.place_of("ListTraces", scope, request.page_token) or 0)
+        size = paging.page_size(request.page_size)
 
-        def work(view: ReadView) -> Page:
-            return read_page(view, request.session_id, start, size, form)
+        def work(view: ReadView) -> bytes:
+            scope = _scope(view, request.session_id)
+            start = int(paging.place_of("ListTraces", scope, request.page_token) or 0)
+            page = read_page(view, request.session_id, start, size, form)
+            token = (
+                ""
+                if page.next_index is None
+                else paging.next_token("ListTraces", scope, str(page.next_index))
+            )
+            return wire.list_traces_response(page.traces, token)
 
-        page = await self._store.read(work)
-        token = (
-            "" if page.next_index is None else paging.next_token("ListTraces", scope, str(page.next_index))
-        )
-        return wire.list_traces_response(page.traces, token)
+        return await self._store.read(work)
 
     async def Subscribe(self, request: pb.SubscribeRequest, context: Context) -> None:
         matcher = EventMatcher(request.filter)
@@ -85,6 +90,15 @@ class TraceServicer:
             yield
         finally:
             self.subscriber_count -= 1
+
+
+def _scope(view: ReadView, session_id: str) -> bytes:
+    """Of a list of traces: one life of its session, so that no list goes on in another of the same name.
+
+    Raises as known_session does.
+    """
+    session = known_session(view, session_id)
+    return paging.scope_of(Session(session_id=session_id, create_time=session.create_time))
 
 
 class _Stream:

@@ -25,6 +25,10 @@ PLAIN = "session:"
 """Before a session id that stands in place of a key, where no keys are asked for."""
 DENIALS = frozenset({Fault.AMBIGUOUS_KEY, Fault.INVALID_API_KEY, Fault.PERMISSION_DENIED})
 
+_NO_NAME = (
+    "What stands behind `session:` in the API key is no session id: 1 to 400 bytes of text in UTF-8, without "
+    'control characters and without an empty, ".", ".." or "v1" segment.'
+)
 _CREDENTIALS = ("authorization", "x-api-key", "api-key", "cookie")
 
 
@@ -110,8 +114,8 @@ def _plain(key: str) -> str:
     session_id = key.removeprefix(PLAIN)
     try:
         check_session_id(session_id)
-    except InvalidArgumentError as error:
-        raise Refused(Fault.INVALID_SESSION_ID, f"The API key names no session: {error}.") from None
+    except InvalidArgumentError:
+        raise Refused(Fault.INVALID_SESSION_ID, _NO_NAME) from None
     return session_id
 
 

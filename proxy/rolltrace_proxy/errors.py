@@ -27,6 +27,7 @@ class Fault(enum.StrEnum):
     AMBIGUOUS_KEY = "ambiguous_key"
     INVALID_API_KEY = "invalid_api_key"
     PERMISSION_DENIED = "permission_denied"
+    EXPECTATION_FAILED = "expectation_failed"
     NOT_FOUND = "not_found"
     SESSION_SEALED = "session_sealed"
     SESSION_DELETED = "session_deleted"
@@ -57,6 +58,7 @@ _TABLE: dict[Fault, tuple[int, str]] = {
     Fault.AMBIGUOUS_KEY: (400, _INVALID),
     Fault.INVALID_API_KEY: (401, _INVALID),
     Fault.PERMISSION_DENIED: (403, _INVALID),
+    Fault.EXPECTATION_FAILED: (417, _INVALID),
     Fault.NOT_FOUND: (404, _INVALID),
     Fault.SESSION_SEALED: (409, _INVALID),
     Fault.SESSION_DELETED: (410, _INVALID),

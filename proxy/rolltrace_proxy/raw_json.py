@@ -10,6 +10,7 @@ Reading never raises: what cannot be read is None, and the caller says what that
 from __future__ import annotations
 
 import json
+import math
 from typing import TypeVar
 
 import msgspec
@@ -49,11 +50,17 @@ def read_object(data: bytes) -> Object | None:
     return read(OBJECT, data)
 
 
+def _finite(digits: str) -> float | None:
+    """1e999 is JSON, but Python's own writer makes Infinity of it."""
+    value = float(digits)
+    return value if math.isfinite(value) else None
+
+
 def mend(data: bytes) -> bytes | None:
     """An object that JSON does not allow, made valid: NaN and infinities, which Python's own writer makes,
     become null, lone surrogates "?", bytes that are not UTF-8 U+FFFD. None for anything else."""
     try:
-        value = json.loads(data.decode(errors="replace"), parse_constant=lambda _: None)
+        value = json.loads(data.decode(errors="replace"), parse_constant=lambda _: None, parse_float=_finite)
         mended = json.dumps(value, ensure_ascii=False).encode(errors="replace")
     except (ValueError, RecursionError):
         return None

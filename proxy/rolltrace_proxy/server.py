@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rolltrace_proxy import headers, paths
@@ -52,6 +52,18 @@ def blame_the_peer(record: logging.LogRecord) -> bool:
     return True
 
 
+async def expect(request: web.Request) -> web.Response | None:
+    """Tells an agent to go on that waits for that (RFC 9110, 10.1.1). aiohttp's own would quote whatever else
+    is expected, which may be no UTF-8."""
+    if request.version < HttpVersion11:
+        return None
+    if request.headers["Expect"].lower() != "100-continue":
+        return refusal(Refused(Fault.EXPECTATION_FAILED, "Only 100-continue may be expected."), {})
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # of what follows, as aiohttp counts it
+    return None
+
+
 class Proxy:
     """A running proxy. Made by `serve`."""
 
@@ -82,10 +94,10 @@ class Proxy:
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=self._settings.max_body_size)
-        app.router.add_get("/health", self._health)
-        app.router.add_get("/health/workers", self._guarded(self._worker_health))
-        app.router.add_get("/metrics", self._guarded(self._metrics))
-        app.router.add_route("*", "/{path:.*}", self._call)
+        app.router.add_get("/health", self._health, expect_handler=expect)
+        app.router.add_get("/health/workers", self._guarded(self._worker_health), expect_handler=expect)
+        app.router.add_get("/metrics", self._guarded(self._metrics), expect_handler=expect)
+        app.router.add_route("*", "/{path:.*}", self._call, expect_handler=expect)
         return app
 
     async def start(self) -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from rolltrace.v1 import trace_pb2 as pb
-from rolltrace_store.errors import InvalidArgumentError, SessionDeletedError, StoreError
+from rolltrace_store.errors import AlreadyExistsError, InvalidArgumentError, SessionDeletedError, StoreError
 from rolltrace_store.interface import Store
 
 MOST = 10_000
@@ -36,14 +36,15 @@ class Unrecorded:
             log.error("call %s is named when this proxy has gone: %d wait", stand_in.trace_id, MOST)
 
     async def offer(self) -> None:
-        """Records as many as the store takes now."""
+        """Records as many as the store takes now. One that it refuses goes behind the others."""
         while self._waiting:
             trace = self._waiting[0]
             try:
                 await self._store.append_trace(trace)
-            except (SessionDeletedError, InvalidArgumentError) as error:
-                log.info("call %s leaves no trace: %s", trace.trace_id, error)
+            except (AlreadyExistsError, InvalidArgumentError, SessionDeletedError) as error:
+                log.info("call %s leaves no other trace: %s", trace.trace_id, error)
             except StoreError:
+                self._waiting.rotate(-1)
                 return
             else:
                 log.info("call %s of session %r is recorded as interrupted", trace.trace_id, trace.session_id)

@@ -178,8 +178,8 @@ class Committer:
         if append.orphan and not view.runs(RunningKey(trace.session_id, trace.trace_id)):
             append.error = NotFoundError("running call", trace.trace_id)
             return
-        base_id = encoded.base_trace_id
-        if base_id and not view.has_trace(base_id):  # another process deleted the session
+        earlier = {encoded.base_trace_id, encoded.parent_trace_id} - {""}
+        if not all(map(view.has_trace, earlier)):  # another process deleted the session
             self._histories.forget(trace.session_id)
             encoded = self._histories.encode_alone(trace)
         admitted = self._calls.has(trace.trace_id)
@@ -231,4 +231,7 @@ def _translated(error: Exception, max_size: int) -> Exception:
         )
     if isinstance(error, lmdb.Error):
         return StoreError(f"the store could not commit: {error}")
-    return error
+    if isinstance(error, StoreError):
+        return error
+    log.error("a write failed as nobody foresaw", exc_info=error)
+    return StoreError(f"the store could not make the write: {error!r}")

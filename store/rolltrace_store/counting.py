@@ -11,6 +11,8 @@ from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store.schema.counters import Counters
 
 _ID_SIZE = 4
+_MOST = 2**64 - 1
+"""What a count holds. Workers report numbers of any size, and a trace must not be lost for one."""
 
 
 def counted(counters: Counters, trace: Trace, digest: bytes) -> Counters:
@@ -27,8 +29,8 @@ def counted(counters: Counters, trace: Trace, digest: bytes) -> Counters:
         refused_calls=counters.refused_calls + (trace.status == trace_pb2.CALL_STATUS_REFUSED),
         interrupted_calls=counters.interrupted_calls + (trace.status == trace_pb2.CALL_STATUS_INTERRUPTED),
         gapped_calls=counters.gapped_calls + _lacks(trace),
-        prompt_tokens=counters.prompt_tokens + prompt,
-        completion_tokens=counters.completion_tokens + completion,
+        prompt_tokens=min(counters.prompt_tokens + prompt, _MOST),
+        completion_tokens=min(counters.completion_tokens + completion, _MOST),
         digest=with_trace(counters.digest, digest),
     )
 

@@ -60,6 +60,7 @@ class Encoded:
     trace_id: str
     session_id: str
     base_trace_id: str
+    parent_trace_id: str
     body: bytes
 
 
@@ -265,9 +266,9 @@ def _write(
         if chain_bytes >= CHAIN_RATIO * written.size_alone:
             alone = delta.encode(trace, pieces, parent)
         if alone is None or chain_bytes < CHAIN_RATIO * len(alone.body):
-            return _encoded(trace, leaf.pieces.trace_id, written), chain_bytes
-    return _encoded(trace, "", alone or delta.encode(trace, pieces, parent)), 0
+            return _encoded(trace, leaf.pieces.trace_id, parent, written), chain_bytes
+    return _encoded(trace, "", parent, alone or delta.encode(trace, pieces, parent)), 0
 
 
-def _encoded(trace: Trace, base_trace_id: str, written: Delta) -> Encoded:
-    return Encoded(trace.trace_id, trace.session_id, base_trace_id, written.body)
+def _encoded(trace: Trace, base_trace_id: str, parent: str, written: Delta) -> Encoded:
+    return Encoded(trace.trace_id, trace.session_id, base_trace_id, parent, written.body)

@@ -12,7 +12,7 @@ from rolltrace_store.interface import RunningCall
 CODE = "interrupted"
 
 _GAPS = (
-    (pb.CAPTURE_GAP_KIND_REQUEST, "its body is not part of an admission"),
+    (pb.CAPTURE_GAP_KIND_REQUEST, "the proxy went away before it could record its body"),
     (pb.CAPTURE_GAP_KIND_PROMPT_TOKEN_IDS, "the proxy went away before it could record them"),
     (pb.CAPTURE_GAP_KIND_TOKEN_IDS, "the proxy went away before it could record what was sampled"),
 )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -132,6 +135,20 @@ def test_no_service_is_named_with_the_remedy() -> None:
     with Client("127.0.0.1:1", retry_for=0.2) as client, pytest.raises(Unavailable) as caught:
         client.status()
     assert str(caught.value).startswith("no control service at 127.0.0.1:1: is `rolltrace up` running?")
+
+
+def test_a_service_that_hangs_up_may_want_tls() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as strict:
+        threading.Thread(target=_hang_up_on_all, args=(strict,), daemon=True).start()
+        target = f"127.0.0.1:{strict.getsockname()[1]}"
+        with Client(target, retry_for=0.2) as client, pytest.raises(Unavailable, match="and do `tls`"):
+            client.status()
+
+
+def _hang_up_on_all(server: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            server.accept()[0].close()
 
 
 def test_a_url_is_no_target() -> None:

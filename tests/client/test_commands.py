@@ -108,7 +108,8 @@ def test_what_a_session_lacks_is_told_in_words(run: Shell, state: State) -> None
     state.sessions["s"].incomplete_reasons.add(kind=session_pb2.INCOMPLETE_KIND_INTERRUPTED, call_count=1)
     words = "1 call interrupted: the proxy went away meanwhile, or the store was full"
     assert f"incomplete              {words}\n" in run("sessions", "show", "s")
-    assert run.status("sessions", "verify", "s")[::2] == (0, f"missing: {words}\n")
+    assert run("sessions", "list").splitlines()[1].split()[2:5] == ["1", "0", "yes"]
+    assert run.status("sessions", "verify", "s")[::2] == (0, f"incomplete: {words}\n")
 
 
 def test_workers(run: Shell) -> None:

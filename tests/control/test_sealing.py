@@ -16,12 +16,12 @@ from google.rpc import error_details_pb2 as rpc  # type: ignore[import-untyped] 
 from rolltrace.v1 import session_pb2
 from rolltrace.v1 import session_service_pb2 as pb
 from rolltrace.v1.event_pb2 import EVENT_KIND_SESSION_SEALED, SessionSealed
-from rolltrace.v1.session_pb2 import Outcome, Session
+from rolltrace.v1.session_pb2 import IncompleteReason, Outcome, Session
 from rolltrace.v1.trace_pb2 import CAPTURE_GAP_KIND_LOGPROBS, Trace
 from rolltrace.v1.trace_service_pb2 import ListTracesRequest
 from rolltrace_control.sealer import finish
 from rolltrace_control.server import serve
-from rolltrace_store import Store, open_store
+from rolltrace_store import Store, StoreFullError, open_store
 from tests import completeness
 from tests.control.conftest import OPTIONS, SETTINGS, Control, connected, controlling
 from tests.control.details import failure
@@ -200,6 +200,9 @@ async def test_a_session_that_is_deleted_meanwhile_is_not_found(control: Control
     failed = await failure(control.sessions.GetSession(pb.GetSessionRequest(session_id="s")))
     assert (failed.code, failed.message) == (grpc.StatusCode.NOT_FOUND, "session 's' was deleted")
     assert failed.detail(rpc.ResourceInfo).resource_name == "s"
+    assert (await failure(control.sessions.SealSession(seal_request()))).message == failed.message
+    request = ListTracesRequest(session_id="s")
+    assert (await failure(control.traces.ListTraces(request))).message == failed.message
 
 
 async def test_nobody_is_not_found(control: Control) -> None:
@@ -298,3 +301,19 @@ async def test_a_bad_request_names_its_field(
     failed = await failure(control.sessions.SealSession(seal_request(**fields)))
     assert (failed.code, failed.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
     assert (await session_of(control)).state == OPEN
+
+
+async def test_a_seal_does_not_wait_for_calls_that_cannot_be_recorded(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full() -> int:
+        raise StoreFullError("the disk is full")
+
+    monkeypatch.setattr(store, "interrupt_orphans", full)
+    await begin_call(store)
+    async with controlling(store) as control, asyncio.timeout(PATIENCE):
+        request = seal_request(timeout=Duration(nanos=50_000_000))
+        sealed = (await control.sessions.SealSession(request)).session
+    assert sealed.incomplete_reasons == [
+        IncompleteReason(kind=session_pb2.INCOMPLETE_KIND_IN_FLIGHT, call_count=1)
+    ]

@@ -130,6 +130,20 @@ async def test_pages_are_in_the_order_of_the_calls(control: Control, store: Stor
     assert [trace for page in got for trace in page.traces] == full
 
 
+async def test_a_list_does_not_go_on_in_another_session_of_the_same_name(
+    control: Control, store: Store
+) -> None:
+    await recorded(store, samples.conversation("s", 4))
+    request = ListTracesRequest(session_id="s", page_size=2)
+    request.page_token = (await control.traces.ListTraces(request)).next_page_token
+    await store.write(lambda view: view.delete_session("s"))
+    await store.write(lambda view: view.create_session(Session(session_id="s")))
+    await recorded(store, samples.conversation("s", 4))
+    failed = await failure(control.traces.ListTraces(request))
+    assert failed.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert "begin without one" in failed.message
+
+
 async def test_a_page_ends_before_a_mebibyte_but_has_one_trace(control: Control, store: Store) -> None:
     traces = [samples.trace("s") for _ in range(5)]
     for trace, size in zip(traces, (300_000, 300_000, 600_000, 2_000_000, 10), strict=True):
@@ -156,7 +170,7 @@ async def test_what_is_not_there(control: Control) -> None:
 
 
 async def test_what_cannot_be_asked(control: Control, store: Store) -> None:
-    await recorded(store, samples.conversation("s", 2))
+    await recorded(store, [*samples.conversation("s", 2), samples.trace("t")])
     token = (await control.traces.ListTraces(ListTracesRequest(session_id="s", page_size=1))).next_page_token
     assert token
     for request, field in (

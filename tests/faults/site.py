@@ -27,8 +27,9 @@ from tests.faults.processes import PATIENCE, Pair
 from tests.faults.report import Tally
 from tests.faults.trainer import Trainer, subscribed
 
-LIVE = 0.25
-"""Seconds. The median of deliveries is some milliseconds; a loaded machine has its own."""
+LIVE = 2.0
+"""Seconds. The median of deliveries is some milliseconds, which the benchmark measures; this tells a delivery
+that is slow, on a loaded machine too, from one that waits for something else to happen."""
 CHECKS = 7
 """Ordered, Unique, Complete, Resumable, Live; every session complete; the environment sound."""
 

@@ -48,6 +48,7 @@ class Edge:
         self._folder = tempfile.TemporaryDirectory(prefix="rolltrace-fuzz-")
         self._errors: list[str] = []
         self._head = 0
+        self._late: set[str] = set()  # a call whose agent hung up may be recorded after it has ended
         self._count = 0
         self._worker: ScriptedWorker
         self._store: Store
@@ -82,7 +83,9 @@ class Edge:
         answer = await self._exchange(data)
         assert not re.search(rb"HTTP/1\.[01] 500", answer)
         recorded = {trace.session_id for trace in await self._recorded()}
-        assert recorded <= set(addressed(data)), f"recorded: {recorded}"
+        named = set(addressed(data))
+        assert recorded <= named | self._late, f"recorded: {recorded}"
+        self._late = named
         assert all(seen.path.startswith("/v1") for seen in self._worker.seen)
         self._worker.seen.clear()
         self._count += 1
@@ -90,7 +93,7 @@ class Edge:
             answer = await self._exchange(GOOD, PATIENCE)
             recorded = {trace.session_id for trace in await self._recorded()}
             assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-            assert recorded == {"good"}
+            assert {"good"} <= recorded <= {"good"} | self._late
         assert not self._errors, self._errors[0]
 
     async def _exchange(self, data: bytes, wait: float = _WAIT) -> bytes:
@@ -153,7 +156,7 @@ def http_edge(data: bytes) -> None:
 
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP/1\.[01]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)")
-_KEY = re.compile(rb"session:([!-~]+)")
+_KEY = re.compile(rb"(?=session:([^\r\n]*))")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?\r\n")
 _TRAILER = re.compile(rb"(?:[^\r\n:\s]+:[^\r\n]*\r\n)*\r\n")
 
@@ -173,7 +176,10 @@ def addressed(data: bytes) -> Iterator[str]:
 
 
 def _session(data: bytes) -> Iterator[str]:
-    yield from (match[1].decode() for match in _KEY.finditer(data.partition(b"\r\n\r\n")[0]))
+    yield from (
+        match[1].decode("utf-8", "surrogateescape").strip()
+        for match in _KEY.finditer(data.partition(b"\r\n\r\n")[0])
+    )
     words = re.split(rb"[\r\n]", data, maxsplit=1)[0].split(b" ")
     if len(words) < 2:
         return

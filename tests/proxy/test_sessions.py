@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 
 import aiohttp
 import openai
@@ -10,13 +11,29 @@ import pytest
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1.session_pb2 import Session, SessionLimits
+from rolltrace_proxy.unrecorded import Unrecorded
 from rolltrace_store.errors import SealedError, SessionDeletedError, StoreError, StoreFullError
-from rolltrace_store.interface import Store
+from rolltrace_store.interface import Commit, Store
 from tests.proxy.answers import IDS, chat_answer, chat_chunks, ids
 from tests.proxy.gateway import Gateway, HeldStore, begin_seal, gateway, running, seal, with_settings
 from tests.proxy.scripted import STALL, Reply, events, scripted, whole
 from tests.proxy.test_ends import hang_up_while_waiting, read_until
 from tests.proxy.test_server import error_of
+
+
+class RefusingStore(HeldStore):
+    """A store that does not take one trace."""
+
+    def __init__(self, store: Store, refused: str) -> None:
+        super().__init__(store)
+        self.gate.set()
+        self._refused = refused
+
+    async def append_trace(self, trace: pb.Trace) -> Commit:
+        if trace.trace_id == self._refused:
+            raise StoreError("it cannot be recorded")
+        return await super().append_trace(trace)
+
 
 GIVE_UP = {"x-should-retry": "false"}
 
@@ -242,7 +259,8 @@ async def test_a_trace_that_the_store_did_not_take_is_named_as_soon_as_it_does(s
         held.error = None
         trace = await gate.trace()
         assert not await running(store)
-        assert await metric(gate, "rolltrace_unrecorded_calls 0.0")
+        while not await metric(gate, "rolltrace_unrecorded_calls 0.0"):
+            await asyncio.sleep(0.05)
     assert (trace.status, trace.http_status) == (pb.CALL_STATUS_INTERRUPTED, 507)
     assert (trace.error.code, trace.attempt_count) == ("store_full", 1)
     assert "the disk is full" in trace.error.message
@@ -265,6 +283,18 @@ async def test_a_lost_call_of_a_session_that_is_deleted_is_forgotten(store: Stor
         while not await metric(gate, "rolltrace_unrecorded_calls 0.0"):
             await asyncio.sleep(0.05)
         assert await store.read(lambda view: view.session("s")) is None
+
+
+async def test_a_lost_call_that_is_refused_keeps_no_other_waiting(store: Store) -> None:
+    recorded, refused, last = [pb.Trace(trace_id=str(uuid.uuid4()), session_id="s") for _ in range(3)]
+    await store.append_trace(recorded)
+    unrecorded = Unrecorded(RefusingStore(store, refused.trace_id).as_store(), lambda trace: None)
+    for trace in (recorded, refused, last):
+        unrecorded.keep(trace)
+    for _ in range(2):
+        await unrecorded.offer()
+    assert len(unrecorded) == 1
+    assert await store.read(lambda view: view.trace(last.trace_id)) is not None
 
 
 async def test_max_calls_of_a_session(store: Store) -> None:

@@ -17,10 +17,13 @@ from rolltrace_store import (
     Durability,
     Store,
     StoreBusyError,
+    StoreError,
     StoreFullError,
     StoreOptions,
     open_store,
+    write_view,
 )
+from rolltrace_store.schema.counters import Counters
 from tests.store import samples
 from tests.store.machines import large
 
@@ -125,3 +128,29 @@ async def test_a_full_queue_pushes_back(path: Path) -> None:
     assert store.queued_bytes() == 0
     assert (await store.append_trace(large("s", 300 * KIB))).call_index == 3
     await store.close()
+
+
+async def test_a_trace_is_recorded_whatever_numbers_its_worker_reports(store: Store) -> None:
+    most = 2**64 - 1
+    for _ in range(2):
+        trace = samples.trace("s")
+        trace.usage.prompt_tokens = trace.usage.completion_tokens = most
+        await store.append_trace(trace)
+    session = await store.read(lambda view: view.session("s"))
+    assert session is not None
+    assert session.call_count == 2
+    assert (session.prompt_token_count, session.completion_token_count) == (most, most)
+
+
+async def test_what_nobody_foresaw_is_an_error_of_the_store(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Counters:
+        raise OverflowError("too large")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(write_view, "counted", broken)
+        with pytest.raises(StoreError, match="too large"):
+            await store.append_trace(samples.trace("s"))
+    await store.append_trace(samples.trace("s"))
+    assert await count(store) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store import ReadView, Store, WriteView, open_store
 from tests.store import samples
-from tests.store.contract import full
+from tests.store.contract import full, stored
 from tests.store.processes import options, output, started
 
 KILLS = 5
@@ -86,14 +87,18 @@ async def test_another_process_sees_commits(store: Store, path: Path) -> None:
         assert process.wait() == 0
 
 
-async def test_a_session_that_another_process_deleted_is_no_base(store: Store, path: Path) -> None:
-    *before, after = conversation("s", 4)
+@pytest.mark.parametrize("talk", [conversation, samples.conversation], ids=["base", "parent"])
+async def test_what_another_process_deleted_is_no_base_and_no_parent(
+    store: Store, path: Path, talk: Callable[[str, int], list[Trace]]
+) -> None:
+    *before, after = talk("s", 3)
     for trace in before:
         await store.append_trace(trace)
     with started("remake", path, "s") as process:
         assert process.wait() == 0
     await store.append_trace(after)
     assert await full(store, "s") == [after]
+    assert [trace.parent_trace_id for trace in await stored(store, "s")] == [""]
 
 
 async def test_a_session_deleted_in_the_same_batch_is_no_base(store: Store) -> None:
@@ -108,6 +113,7 @@ async def test_a_session_deleted_in_the_same_batch_is_no_base(store: Store) -> N
     )
     assert results[1].session_id == "s"
     assert await full(store, "s") == [after, last]
+    assert (await stored(store, "s"))[0].parent_trace_id == ""
 
 
 async def test_a_killed_proxy_is_not_among_the_living(path: Path) -> None:

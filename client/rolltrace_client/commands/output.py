@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from ..value import Value
 
+EMPTY: tuple[object, ...] = (None, "", {}, [])
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -66,7 +67,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
 
 def print_facts(facts: Mapping[str, object]) -> None:
     """Names and values, one a line; what is empty is left out."""
-    shown = {name: _cell(value) for name, value in facts.items() if value not in (None, "", {}, [])}
+    shown = {name: _cell(value) for name, value in facts.items() if value not in EMPTY}
     width = max((len(name) for name in shown), default=0)
     for name, text in shown.items():
         print(f"{name.ljust(width)}  {text}")

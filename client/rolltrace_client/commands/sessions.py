@@ -9,11 +9,11 @@ from dataclasses import asdict
 from itertools import islice
 
 from ..session_calls import Limits
-from ..sessions import InFlightCalls, Session, SessionState
+from ..sessions import InFlightCalls, Session, SessionState, calls
 from ..traces import View
 from ..verification import verify
 from .arguments import Subparsers, add_command, add_group, add_labels, connect, json_object
-from .output import as_json, print_facts, print_json, print_table
+from .output import EMPTY, as_json, print_facts, print_json, print_table
 
 EXAMPLES = """\
 examples:
@@ -33,7 +33,7 @@ def register(groups: Subparsers) -> None:
     show.add_argument("session_id", metavar="ID")
     _add_create(commands)
     _add_seal(commands)
-    summary = "recompute a sealed session's digest; exit with 1 when anything of it is missing or changed"
+    summary = "recompute a sealed session's digest; exit with 1 when a trace of it is missing or changed"
     verifying = add_command(commands, "verify", summary, _verify)
     verifying.add_argument("session_id", metavar="ID")
     delete = add_command(commands, "delete", "delete sessions and their traces", _delete)
@@ -99,13 +99,15 @@ def _list(arguments: argparse.Namespace) -> int:
             for session in chosen:
                 print_json(session)
         else:
-            print_table(["ID", "STATE", "CALLS", "FAILED", "CREATED", "LABELS"], map(_row, chosen))
+            print_table(
+                ["ID", "STATE", "CALLS", "FAILED", "INCOMPLETE", "CREATED", "LABELS"], map(_row, chosen)
+            )
     return 0
 
 
 def _row(session: Session) -> tuple[object, ...]:
-    calls = (session.call_count, session.failed_call_count)
-    return (session.session_id, session.state, *calls, session.create_time, session.labels)
+    counts = (session.call_count, session.failed_call_count, "yes" if session.incomplete else "")
+    return (session.session_id, session.state, *counts, session.create_time, session.labels)
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -161,8 +163,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({**asdict(found), "verified": found.verified, "complete": found.complete})
     elif found.verified:
-        print(f"verified: {session.call_count} calls, digest {session.digest}")
-    for word, sentences in (("missing", found.missing), ("wrong", found.wrong)):
+        print(f"verified: {calls(session.call_count)}, digest {session.digest}")
+    for word, sentences in (("incomplete", found.missing), ("wrong", found.wrong)):
         for sentence in sentences:
             print(f"{word}: {sentence}", file=sys.stderr)
     return 0 if found.verified else 1
@@ -175,6 +177,9 @@ def _print(session: Session, arguments: argparse.Namespace) -> None:
     facts: dict[str, object] = {name: getattr(session, name) for name in session.field_names()}
     facts["incomplete"] = "; ".join(map(str, session.incomplete_reasons)) or session.incomplete
     del facts["incomplete_reasons"]
+    for name in ("limits", "outcome"):
+        parts: dict[str, object] = as_json(facts[name]) or {}
+        facts[name] = {key: value for key, value in parts.items() if value not in EMPTY}
     for name in ("metadata", "sampling_params", "limits", "outcome"):
         facts[name] = json.dumps(as_json(facts[name])) if facts[name] else None
     for name in ("group_size", "late_call_count", "in_flight_call_count"):

@@ -53,7 +53,7 @@ def _facts(trace: Trace) -> Iterator[str]:
     if trace.error:
         yield f"error      {trace.error.code}: {trace.error.message}"
     yield f"endpoint   {trace.endpoint}{', streamed' if trace.streamed else ''}"
-    yield f"model      {trace.model} on {trace.worker_id or 'no worker'}"
+    yield f"model      {trace.model}{f' on {trace.worker_id}' if trace.worker_id else ''}"
     if trace.latency is not None:
         first = trace.time_to_first_token
         yield f"latency    {_seconds(trace.latency)}" + (

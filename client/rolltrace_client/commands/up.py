@@ -31,6 +31,8 @@ from ..supervisor import Child, Supervisor
 
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 GRACE = 5.0
+QUIET = {"GRPC_VERBOSITY": "ERROR"}
+"""Else gRPC writes a line of its own for each handshake that fails: a stranger's, or the health probe's."""
 ACCESS = {
     "none": "everybody who reaches these addresses (auth: none)",
     "token": "with the admin token, or a session's api_key",
@@ -126,7 +128,7 @@ def free_port(host: str, port: int, flag: str) -> int:
 def children(settings: Settings, environ: Mapping[str, str], metrics: str | None) -> list[Child]:
     """The processes to keep running: proxies are stopped first."""
     inherited = {key: value for key, value in environ.items() if not key.startswith("ROLLTRACE_")}
-    environment = {**inherited, **to_environment(settings)}
+    environment = {**QUIET, **inherited, **to_environment(settings)}
     if metrics:
         environment[METRICS_VARIABLE] = metrics
     host = LOOPBACK.get(settings.host, settings.host)
