@@ -1,4 +1,10 @@
-"""What each figure should be at most or at least, and whether it is. Pure."""
+"""What each figure should be at most or at least, and whether it is; of medians. Pure.
+
+Times are bounded twice: by themselves, as on the machine that the bounds were set on, and beside another
+gateway, which holds on any machine and on a busy one. What is measured under another load than a target
+speaks of has no bound here: delivery (100 calls a second and not 1,000), a turn's CPU (its request grows as
+its history does), reading over HTTP, two proxies. Idle streams are bounded by bench.bounds.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bench.compare.rows import Spread, short
-from bench.compare.targets import MINE, MINE_POWER, RLLM
+from bench.compare.targets import MINE, MINE_POWER, RLLM, ROUTER
 
 Measured = Mapping[tuple[str, str], Mapping[str, Spread]]
 
@@ -25,8 +31,14 @@ class Bound:
 
 BOUNDS = (
     Bound("a", "CPU ms/call", 0.42),
+    Bound("a", "CPU ms/call", 2.1, beside=ROUTER),
+    Bound("a", "CPU ms/call", 1 / 20, beside=RLLM),
     Bound("b", "CPU ms/call", 1.2),
+    Bound("b", "CPU ms/call", 2.5, beside=ROUTER),
+    Bound("b", "CPU ms/call", 1 / 20, beside=RLLM),
     Bound("c", "CPU µs/chunk", 7.1),
+    Bound("c", "CPU µs/chunk", 1, beside=ROUTER),
+    Bound("c", "CPU µs/chunk", 1 / 15, beside=RLLM),
     Bound("a", "proxy MiB", 86),
     Bound("b", "proxy MiB", 86),
     Bound("c", "proxy MiB", 86),
@@ -36,19 +48,17 @@ BOUNDS = (
     Bound("a-latency", "added p99 ms", 12.0, MINE_POWER),
     Bound("d50", "added p50 ms", 2.0),
     Bound("d50", "CPU µs/chunk", 45),
+    Bound("d50", "CPU µs/chunk", 1.5, beside=ROUTER),
+    Bound("d50", "CPU µs/chunk", 1 / 6, beside=RLLM),
     Bound("d", "added time %", 3),
     Bound("d", "of nginx's calls %", 95, at_least=True),
     Bound("e", "disk MB", 0.45),
     Bound("e", "read CPU ms", 30),
     Bound("e", "read MB", 0.5),
-    Bound("e", "read CPU ms", 0.1, beside=RLLM),
     Bound("turns", "disk KB/turn", 1.15, f"{MINE}, 200 turns", beside=f"{MINE}, 100 turns"),
     Bound("turns", "disk KB/turn", 1.15, f"{MINE}, 400 turns", beside=f"{MINE}, 100 turns"),
-    Bound("turns", "CPU ms/MB", 1.15, f"{MINE}, 400 turns", beside=f"{MINE}, 100 turns"),
     Bound("subscribe", "traces/s", 25_000, f"{MINE}, FULL", at_least=True),
     Bound("subscribe", "traces/s", 60_000, f"{MINE}, COMPACT", at_least=True),
-    Bound("delivery", "p50 ms", 2.0),
-    Bound("delivery", "p99 ms", 10.0),
     Bound("start", "healthy after s", 1.2),
     Bound("start", "client import ms", 150),
 )

@@ -1,7 +1,8 @@
 """What was measured, and what follows from it. Pure.
 
-Rules. A ratio to another gateway is taken within a round, where the machine was the same for both, and only
-then is the median of the rounds taken. Every figure keeps its spread: the least and the most of the rounds.
+Rules. What is told against direct's or nginx's is taken within a round, where the machine was the same for
+both, and only then is the median of the rounds taken. Every figure keeps its spread: the least and the most
+of the rounds.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from bench.compare import bounds, report, rows
 from bench.compare.bounds import Bound, Verdict
 from bench.compare.load import Loaded, load
 from bench.compare.rows import Row, Spread
-from bench.compare.targets import DIRECT, MINE, NGINX, TARGETS
+from bench.compare.targets import DIRECT, MINE, NGINX, ROUTER, TARGETS
 from bench.compare.worker import Connection, Steps
 
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -47,6 +47,12 @@ def test_a_verdict_can_be_bad(bound: Bound, reached: float, good: bool) -> None:
 
 def test_what_was_not_measured_is_not_judged() -> None:
     assert list(bounds.verdicts({("a", MINE): {"calls/s": Spread(1, 1, 1)}})) == []
+
+
+def test_a_bound_beside_another_is_on_the_ratio() -> None:
+    measured = {("a", name): {"CPU ms/call": Spread(cpu, 0, 9)} for name, cpu in ((MINE, 4.0), (ROUTER, 2.0))}
+    (ratio,) = (verdict for verdict in bounds.verdicts(measured) if verdict.bound.beside)
+    assert (ratio.reached, ratio.good) == (2, True)
 
 
 def test_every_bound_is_on_a_row_that_can_be() -> None:
