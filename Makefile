@@ -10,7 +10,7 @@ PROTOS  := $(wildcard proto/rolltrace/v1/*.proto)
 SERVICES = $(shell grep -l '^service ' $(PROTOS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check stubs check-stubs faults bench bounds soak test-vllm fuzz clean
+.PHONY: help setup run demo test check stubs check-stubs faults bench bench-peers bench-micro bounds soak test-vllm fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,8 +71,25 @@ check-stubs: stubs ## fail when the committed stubs are not those of proto/
 faults: $(VENV)/.develops ## every fault of docs/reliability.md, and a report; KILLS=500 for the long form
 	@KILLS=$(KILLS) REPORT=$(REPORT) $(BIN)/python -m pytest tests/faults -q --timeout 3600
 
-bench: $(VENV)/.develops ## what storage and delivery cost, as figures
-	@$(BIN)/python -m bench
+bench: $(VENV)/.develops ## Rolltrace beside other gateways, as markdown; ONLY=a,c ROUNDS=3 SECONDS=1.5
+	@$(BIN)/python -m bench --only '$(ONLY)' --rounds $(or $(ROUNDS),3) --seconds $(or $(SECONDS),1.5)
+
+bench-micro: $(VENV)/.develops ## the hot functions alone, in microseconds
+	@$(BIN)/python -m pytest bench/micro -q -o python_files='bench_*.py' -o python_functions='bench_*' --benchmark-columns=min,median,iqr,rounds
+
+# Each peer has an environment of its own in .peers; nginx's package is unpacked there and not installed.
+bench-peers: .peers/nginx/.ready .peers/sglang-router/.ready .peers/rllm-model-gateway/.ready ## install the gateways that bench compares with
+
+.peers/nginx/.ready:
+	@mkdir -p $(@D) && cd $(@D) && echo "unpacking nginx into $(@D) ..." && \
+	  apt-get download -q nginx && dpkg-deb -x nginx_*.deb . && touch .ready || \
+	  echo "nginx is left out: no apt-get here; one in /usr/sbin or /usr/local/bin is found by itself"
+
+.peers/sglang-router/.ready: PEER = sglang-router
+.peers/rllm-model-gateway/.ready: PEER = rllm-model-gateway==0.1.0 uvloop httptools
+.peers/%/.ready:
+	@echo "installing $(PEER) into $(@D) ..."
+	@$(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -q $(PEER) && touch $@
 
 bounds: $(VENV)/.develops ## 5,000 streams at once and 100,000 sessions, as figures against their bounds
 	@$(BIN)/python -m bench.bounds
@@ -95,5 +112,5 @@ fuzz: .venv-fuzz/.ready ## every fuzzing target for its share of MINUTES=60, gui
 	@.venv-fuzz/bin/python -m tests.fuzz $(or $(MINUTES),60) $(TARGETS)
 
 clean: ## remove what the other targets made, but for data
-	@rm -rf .venv .venv-fuzz .fuzz .stubs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	@rm -rf .venv .venv-fuzz .fuzz .stubs .peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,1 +1,1 @@
-"""What storage and delivery cost, measured on the real parts. `make bench` prints it."""
+"""What Rolltrace costs, measured on the real parts. `make bench` prints it beside other gateways."""

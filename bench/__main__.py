@@ -1,44 +1,105 @@
-"""`python -m bench [SCENARIO ...]`: each scenario's figures beside what they should be at most."""
+"""`python -m bench`: Rolltrace beside other gateways, as markdown; what was measured is kept as JSON lines.
+
+Gateways are visited in turn in each round, so that the machine's noise hits all alike. CPU is user and system
+time of a gateway's whole tree of processes, until all that it writes later is written. Figures are medians
+of the rounds, with the least and the most.
+"""
+
+from __future__ import annotations
 
 import argparse
-import asyncio
-import statistics
+import dataclasses
+import json
+import os
+import platform
+import sys
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
-from bench.delivery import delivery_times
-from bench.figures import Figure
-from bench.storage import bytes_of_session
+from bench.compare import bounds, growing, loads, reading, report, rows, starting
+from bench.compare.rows import Row
 
-
-def storage() -> Iterator[Figure]:
-    """A session that grows by 520 tokens a turn."""
-    sizes = {turns: asyncio.run(bytes_of_session(turns)) for turns in (50, 100)}
-    yield Figure("a session of 50 turns, 26k tokens in the end", sizes[50] / 1e6, "MB", 0.5)
-    yield Figure("a session of 100 turns, 52k tokens in the end", sizes[100] / 1e6, "MB")
-    yield Figure("100 turns against 50", sizes[100] / sizes[50], "x", 2.3)
+Measure = Callable[[int, float], Iterator[Row]]
 
 
-def delivery() -> Iterator[Figure]:
-    """From a commit in the proxy to a subscriber in another process."""
-    times = sorted(1e3 * seconds for seconds in asyncio.run(delivery_times(300)))
-    yield Figure("commit to subscriber, median of 300", statistics.median(times), "ms", 5)
-    yield Figure("commit to subscriber, 99th percentile", times[int(0.99 * len(times))], "ms")
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """What `python -m bench` can measure. `measure` takes rounds, and seconds of load a round."""
+
+    title: str
+    shown: tuple[str, ...]
+    measure: Measure
 
 
-SCENARIOS: dict[str, Callable[[], Iterator[Figure]]] = {"storage": storage, "delivery": delivery}
+def _rounds(measure: Callable[[int], Iterator[Row]]) -> Measure:
+    return lambda rounds, seconds: measure(rounds)
+
+
+SCENARIOS = {
+    name: Scenario(load.title, load.shown, partial(loads.measure, name)) for name, load in loads.LOADS.items()
+} | {
+    "e": Scenario(
+        "a session of 50 turns, 500 tokens more each, read back",
+        growing.SHOWN["e"],
+        _rounds(growing.measure),
+    ),
+    "turns": Scenario(
+        "sessions of more turns", growing.SHOWN["turns"], lambda rounds, _: growing.measure_turns(1)
+    ),
+    "subscribe": Scenario(
+        "10,000 stored traces of 8 KB", reading.SHOWN["subscribe"], _rounds(reading.measure)
+    ),
+    "delivery": Scenario(
+        "from commit to subscriber, a call each 10 ms",
+        reading.SHOWN["delivery"],
+        _rounds(reading.measure_delivery),
+    ),
+    "start": Scenario(
+        "`rolltrace up`, and the client's import", starting.SHOWN["start"], _rounds(starting.measure)
+    ),
+}
+
+
+def machine() -> str:
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(": ")[2] for line in info if line.startswith("model name")), "CPU")
+    busy = os.getloadavg()[0]
+    when = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+    python = f"Python {platform.python_version()}"
+    return f"{when} UTC, {os.cpu_count()} cores ({model}), {python}, load average {busy:.1f} at the start"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}; all unless told")
-    wanted = parser.parse_args().scenario or list(SCENARIOS)
+    parser.add_argument("--only", default="", help=f"between commas, of {', '.join(SCENARIOS)}")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of load on one gateway in one round")
+    parser.add_argument(
+        "--keep", type=Path, default=Path("build/bench"), help="a folder for what was measured"
+    )
+    given = parser.parse_args()
+    wanted = [name for name in given.only.split(",") if name] or list(SCENARIOS)
+    if unknown := [name for name in wanted if name not in SCENARIOS]:
+        parser.error(f"there is no scenario {unknown[0]!r}: choose from {', '.join(SCENARIOS)}")
+    given.keep.mkdir(parents=True, exist_ok=True)
+    kept = given.keep / time.strftime("%Y%m%d-%H%M%S.jsonl", time.gmtime())
+    print(f"{machine()}; {given.rounds} rounds\n")
+    measured: bounds.Measured = {}
     for name in wanted:
-        if name not in SCENARIOS:
-            parser.error(f"there is no scenario {name!r}: choose from {', '.join(SCENARIOS)}")
-    for name in wanted:
-        print(f"{name}: {SCENARIOS[name].__doc__}")
-        for figure in SCENARIOS[name]():
-            print(figure, flush=True)
+        found = list(SCENARIOS[name].measure(given.rounds, given.seconds))
+        with kept.open("a") as file:
+            file.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in found)
+        spreads = rows.spreads(rows.with_ratios(found))
+        measured = {**measured, **spreads}
+        print(
+            *report.scenario(name, SCENARIOS[name].title, SCENARIOS[name].shown, spreads),
+            sep="\n",
+            flush=True,
+        )
+    print(*report.judged(list(bounds.verdicts(measured))), sep="\n")
+    print(f"all rounds: {kept}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,19 @@ from tests.house.files import REPOSITORY
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 PROMISED = {
     *("setup", "run", "demo", "test", "check", "stubs"),
-    *("check-stubs", "faults", "bench", "bounds", "soak", "test-vllm", "fuzz", "clean", "help"),
+    *(
+        "check-stubs",
+        "faults",
+        "bench",
+        "bench-micro",
+        "bench-peers",
+        "bounds",
+        "soak",
+        "test-vllm",
+        "fuzz",
+        "clean",
+        "help",
+    ),
 }
 
 

@@ -1,0 +1,1 @@
+"""Rolltrace beside other gateways, in one run on one machine. `make bench` prints it."""

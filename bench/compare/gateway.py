@@ -1,0 +1,168 @@
+"""A gateway that runs: its whole tree of processes is what is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+from tests.servers import answers, free_port
+
+from bench.compare.load import Loaded
+from bench.compare.targets import DIRECT, Places, Target
+from bench.processes import children, cpu_seconds, memory
+
+PATIENCE = 90.0
+"""Seconds until a gateway must answer, or have ended."""
+QUIET = 0.3
+"""Seconds that a tree must have used next to no CPU, for its asynchronous writes to be over."""
+NO_CPU = 0.02
+MIB = 1 << 20
+PROXY = "rolltrace_proxy"
+
+
+class Gateway:
+    """One target, started by `start`. `started` tells how many seconds it took to answer."""
+
+    def __init__(self, target: Target, worker_port: int, folder: Path) -> None:
+        self.target = target
+        self.started = 0.0
+        port = worker_port if target.name == DIRECT else free_port()
+        self.places = Places(port, free_port(), worker_port, folder)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.places.port}"
+
+    def start(self) -> None:
+        self.places.folder.mkdir(parents=True)
+        command = self.target.command(self.places)
+        if not command:
+            return
+        log = self.places.folder / "log"
+        environment = {**os.environ, "HOME": str(self.places.folder)}
+        begun = time.monotonic()
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=output, env=environment, start_new_session=True
+            )
+        while not answers(f"{self.url}/health"):
+            if self._process.poll() is not None or time.monotonic() > begun + PATIENCE:
+                self.stop()
+                raise RuntimeError(f"{self.target.name} did not come up:\n{log.read_text()[-2000:]}")
+            time.sleep(0.02)
+        self.started = time.monotonic() - begun
+
+    def stop(self) -> None:
+        """Ends the process that was started, and what it left of its group."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def tree(self) -> list[tuple[int, str]]:
+        """All its processes as (pid, command line)."""
+        found = [] if self._process is None else [(self._process.pid, "")]
+        for pid, _ in found:  # grows meanwhile
+            with contextlib.suppress(OSError):
+                found += children(pid)
+        return found
+
+    def cpu(self) -> float:
+        total = 0.0
+        for pid, _ in self.tree():
+            with contextlib.suppress(OSError):
+                total += cpu_seconds(pid)
+        return total
+
+    def quiet_cpu(self) -> float:
+        """Seconds of CPU once the tree has gone quiet."""
+        last, deadline = self.cpu(), time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            time.sleep(QUIET)
+            now = self.cpu()
+            if now - last < NO_CPU:
+                return now
+            last = now
+        return last
+
+    def peak_mib(self) -> tuple[float, float]:
+        """The most that was resident: of the whole tree (a sum of peaks), and of Rolltrace's proxy."""
+        whole = proxy = 0.0
+        for pid, command in self.tree():
+            with contextlib.suppress(OSError):
+                peak = memory(pid).peak / MIB
+                whole += peak
+                proxy += peak if PROXY in command else 0.0
+        return whole, proxy
+
+    def disk(self) -> int:
+        """Bytes below its data."""
+        files = (self.places.folder / "data").rglob("*")
+        return sum(path.stat().st_blocks * 512 for path in files if path.is_file())
+
+    def load(self, arguments: str) -> tuple[Loaded, float]:
+        """Runs the load on it. Returns what was seen, and the CPU seconds until all was written."""
+        before = self.cpu()
+        own = ["--port", str(self.places.port), "--path", self.target.path]
+        command = [sys.executable, "-m", "bench.compare.load", *own, *arguments.split()]
+        said = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=400).stdout
+        return Loaded(**json.loads(said)), self.quiet_cpu() - before
+
+    def get(self, path: str, method: str = "GET") -> bytes:
+        request = urllib.request.Request(
+            self.url + path, method=method, data=b"{}" if method == "POST" else None
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return bytes(answer.read())
+
+
+@contextlib.contextmanager
+def running(targets: Iterator[Target], worker_port: int, folder: Path) -> Generator[list[Gateway]]:
+    """All of them at once, so that they can be visited in turn."""
+    gateways: list[Gateway] = []
+    try:
+        for target in targets:
+            gateway = Gateway(target, worker_port, folder / target.name.replace(", ", "-"))
+            gateways.append(gateway)
+            gateway.start()
+        for gateway in gateways:
+            gateway.quiet_cpu()
+        yield gateways
+    finally:
+        for gateway in gateways:
+            gateway.stop()
+
+
+@contextlib.contextmanager
+def worker(arguments: str, folder: Path) -> Generator[int]:
+    """The fast worker in a process of its own; gives its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.compare.worker", "--port", str(port), *arguments.split()]
+    with (folder / "worker.log").open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not answers(f"http://127.0.0.1:{port}/health"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"the worker did not come up:\n{(folder / 'worker.log').read_text()[-2000:]}"
+                )
+            time.sleep(0.02)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)

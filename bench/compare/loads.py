@@ -1,0 +1,113 @@
+"""The scenarios that are one load on all gateways, taken in turns: A B C A B C."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.compare.gateway import Gateway, running, worker
+from bench.compare.load import Loaded
+from bench.compare.rows import Row
+from bench.compare.targets import DIRECT, MINE, MINE_POWER, NGINX, ROUTER, there
+from bench.watch import quantile
+
+
+@dataclass(frozen=True)
+class Load:
+    """`worker` and `load` are their arguments. A call takes `call` seconds at least, by its pace."""
+
+    title: str
+    worker: str
+    load: str
+    shown: tuple[str, ...]
+    call: float = 0.0
+    only: tuple[str, ...] = ()
+
+
+CPU = ("calls/s", "CPU ms/call", "peak MiB", "proxy MiB")
+CHUNKS = ("calls/s", "CPU µs/chunk", "CPU ms/call", "peak MiB", "proxy MiB")
+ADDED = ("p50 ms", "p99 ms", "added p50 ms", "added p99 ms")
+PACED = ("calls/s", "added p50 ms", "added time %", "of nginx's calls %", "CPU µs/chunk", "peak MiB")
+
+LOADS = {
+    "a": Load(
+        "JSON, 1,000 prompt ids, 200 sampled, 4 KB body, 64 agents",
+        "--prompt 1000 --tokens 200",
+        "--connections 64 --bytes 4000",
+        CPU,
+    ),
+    "b": Load(
+        "JSON, 16,000 prompt ids, 500 sampled, 64 KB body, 64 agents",
+        "--prompt 16000 --tokens 500",
+        "--connections 64 --bytes 64000",
+        CPU,
+    ),
+    "c": Load(
+        "SSE, 1,000 prompt ids, 256 chunks without a pause, 64 agents",
+        "--prompt 1000 --tokens 256",
+        "--connections 64 --bytes 4000 --stream",
+        CHUNKS,
+    ),
+    "a-latency": Load(
+        "as a, one agent: what is added to each call",
+        "--prompt 1000 --tokens 200",
+        "--connections 1 --bytes 4000",
+        ADDED,
+    ),
+    "d50": Load(
+        "SSE, 200 tokens at 20 ms each, 50 streams",
+        "--prompt 1000 --tokens 200 --pace 0.02",
+        "--connections 50 --bytes 4000 --stream --warm-up 0",
+        PACED,
+        call=4.0,
+    ),
+    "d": Load(
+        "SSE, 200 tokens at 5 ms each, 200 streams",
+        "--prompt 1000 --tokens 200 --pace 0.005",
+        "--connections 200 --bytes 4000 --stream --warm-up 0",
+        PACED,
+        call=1.0,
+        only=(DIRECT, NGINX, ROUTER, MINE, MINE_POWER),
+    ),
+}
+
+
+def measure(name: str, rounds: int, seconds: float) -> Iterator[Row]:
+    scenario = LOADS[name]
+    chosen = (target for target in there() if not scenario.only or target.name in scenario.only)
+    if scenario.call:  # one paced round is a long look already
+        rounds, seconds = rounds // 2 or 1, max(seconds, 0.6 + 2 * scenario.call)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        worker(scenario.worker, Path(folder)) as port,
+        running(chosen, port, Path(folder)) as gateways,
+    ):
+        for number in range(rounds):
+            for gateway in gateways:
+                prefix = f"{name}-{number}-"
+                seen, cpu = gateway.load(f"{scenario.load} --seconds {seconds} --prefix {prefix}")
+                for error in seen.errors[:3]:
+                    print(f"{name}: {gateway.target.name}: {error}", file=sys.stderr)
+                if seen.calls:
+                    yield Row(name, gateway.target.name, number, values(gateway, seen, cpu))
+
+
+def values(gateway: Gateway, seen: Loaded, cpu: float) -> dict[str, float]:
+    found = {"calls/s": seen.per_second, "errors": float(len(seen.errors))}
+    if seen.latencies:
+        found["p50 ms"] = 1e3 * quantile(seen.latencies, 0.5)
+        found["p99 ms"] = 1e3 * quantile(seen.latencies, 0.99)
+        found["mean ms"] = 1e3 * statistics.fmean(seen.latencies)
+    if gateway.target.name != DIRECT:
+        found["CPU ms/call"] = 1e3 * cpu / seen.calls
+        if seen.chunks:
+            found["CPU µs/chunk"] = 1e6 * cpu / seen.chunks
+        whole, proxy = gateway.peak_mib()
+        found["peak MiB"] = whole
+        if proxy:
+            found["proxy MiB"] = proxy
+    return found

@@ -1,0 +1,42 @@
+"""The figures as markdown: a table a scenario, then the verdicts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from bench.compare.bounds import Measured, Verdict
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def scenario(name: str, title: str, shown: Sequence[str], measured: Measured) -> Iterator[str]:
+    """What was measured of it: medians, and the least and the most of the rounds."""
+    rows = {target: values for (of, target), values in measured.items() if of == name}
+    columns = [column for column in shown if any(column in values for values in rows.values())]
+    failed = any("errors" in values and values["errors"].most for values in rows.values())
+    columns += ["errors"] * failed
+    yield f"### {name}: {title}"
+    yield ""
+    yield from table(
+        ["target", *columns],
+        (
+            [target, *(str(values[column]) if column in values else "-" for column in columns)]
+            for target, values in rows.items()
+        ),
+    )
+
+
+def judged(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    if not verdicts:
+        return
+    met = sum(verdict.good for verdict in verdicts)
+    yield f"### Verdicts: {met} of {len(verdicts)} met"
+    yield ""
+    head = ["scenario", "figure", "target", "reached", "verdict"]
+    yield from table(head, (verdict.cells() for verdict in verdicts))
