@@ -50,9 +50,10 @@ MAX_ATTEMPTS = 5
 """Workers that are tried when no connection can be made."""
 
 
-async def clean_up(work: Coroutine[object, object, None], timeout: float) -> None:
-    """Awaits work that must be done although the caller is cancelled: it goes on if that happens again."""
+async def carry_out(work: Coroutine[object, object, None], timeout: float | None = None) -> None:
+    """Awaits work that must be done: it goes on, and its error is nobody's, if the caller is cancelled."""
     task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
     done, _ = await asyncio.wait({task}, timeout=timeout)
     for finished in done:
         finished.result()
@@ -317,13 +318,14 @@ class Exchange:
         await self._commit(captured)
 
     async def _commit(self, captured: Captured) -> None:
-        """Records the call, which has ended. Raises Refused when the store can't."""
+        """Records the call, which has ended, even if its agent leaves. Raises Refused if the store can't."""
         call, shared = self._call, self._shared
         if not self._recorded:
             shared.metrics.passed.inc()
             call.on(Event.COMMIT)
             return
-        await shared.recorder.record(call, captured, self._agent.status if self._agent is not None else 0)
+        sent_status = self._agent.status if self._agent is not None else 0
+        await carry_out(shared.recorder.record(call, captured, sent_status))
 
     def _partial(self) -> Captured:
         """What had come of the answer when it was cut off."""
@@ -380,6 +382,6 @@ class Exchange:
         else:
             self._call.end(Event.HANG_UP, time.monotonic(), "client_disconnected", "The agent hung up.")
         try:
-            await clean_up(self._commit(self._partial()), CLEAN_UP_TIMEOUT)
+            await carry_out(self._commit(self._partial()), CLEAN_UP_TIMEOUT)
         except Refused:
             return  # logged, and nobody is left to tell

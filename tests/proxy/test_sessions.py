@@ -272,6 +272,25 @@ async def test_a_trace_that_the_store_did_not_take_is_named_as_soon_as_it_does(s
     ]
 
 
+async def test_a_lost_call_whose_agent_has_gone_meanwhile_is_named_too(store: Store) -> None:
+    held = HeldStore(store)
+    held.error = StoreFullError("the disk is full")
+    async with scripted(whole(chat_answer())) as worker, gateway(held.as_store(), worker) as gate:
+        agent = asyncio.create_task(called(gate))
+        await held.reached.wait()
+        agent.cancel()
+        await asyncio.wait({agent})
+        while not await metric(gate, "rolltrace_calls_in_flight 0.0"):
+            await asyncio.sleep(0.05)
+        held.gate.set()
+        while not await metric(gate, "rolltrace_unrecorded_calls 1.0"):
+            await asyncio.sleep(0.05)
+        held.error = None
+        trace = await gate.trace()
+        assert not await running(store)
+    assert (trace.status, trace.error.code) == (pb.CALL_STATUS_INTERRUPTED, "store_full")
+
+
 async def test_a_lost_call_of_a_session_that_is_deleted_is_forgotten(store: Store) -> None:
     held = HeldStore(store)
     held.error = StoreFullError("the disk is full")
