@@ -30,7 +30,7 @@ _LINGER = struct.pack("ii", 1, 0)
 
 @dataclass
 class BadWorker:
-    """`requests` are the bodies that came; `left` the moments (monotonic) at which a caller hung up."""
+    """`requests` are the bodies of the calls that came; `left` the (monotonic) moments of hang-ups."""
 
     script: Sequence[Step]
     url: str = ""
@@ -59,8 +59,10 @@ class BadWorker:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = _LENGTH.search(head)
-                self.requests.append(await reader.readexactly(int(length[1]) if length else 0))
-                self.arrived.set()
+                body = await reader.readexactly(int(length[1]) if length else 0)
+                if head.startswith(b"POST "):
+                    self.requests.append(body)
+                    self.arrived.set()
                 if not await self._play(reader, writer):
                     break
         writer.close()
