@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 from rolltrace_proxy.errors import Fault, Refused
@@ -55,9 +56,18 @@ def parse(raw: str) -> Target | None:
     return Target(session_id, _ascii(tail), _ascii(mark + query), _endpoint(tail))
 
 
-def worker_url(url: str, api_path: str, target: Target) -> str:
-    """The worker's URL for this request: `api_path` ("/v1" when empty) stands for the agent's "/v1"."""
-    return f"{url}{(api_path or '/v1').rstrip('/')}{target.tail}{target.query}"
+def at_worker(url: str, api_path: str, target: Target) -> tuple[str, str]:
+    """The worker's origin, and what it is asked for there: `api_path` ("/v1" when empty) stands for the
+    agent's "/v1"."""
+    origin, base = _origin(url)
+    return origin, f"{base}{(api_path or '/v1').rstrip('/')}{target.tail}{target.query}"
+
+
+@lru_cache(maxsize=1024)
+def _origin(url: str) -> tuple[str, str]:
+    """An http URL's scheme and authority, and its path."""
+    slash = url.find("/", url.index("://") + 3)
+    return (url, "") if slash < 0 else (url[:slash], url[slash:])
 
 
 def _split_session(rest: str) -> tuple[str, str] | None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rolltrace.v1 import worker_pb2 as pb
@@ -86,16 +85,15 @@ class Workers:
             if row.state != pb.WORKER_STATE_DRAINING
         ]
 
-    @contextmanager
-    def sending(self, worker_id: str) -> Generator[Breaker, None, None]:
-        """Counts a call as in flight while it runs; gives the breaker that is to hear of its connection."""
+    def begun(self, worker_id: str) -> Breaker:
+        """Counts a call as in flight until it `ended`; gives the breaker that hears of its connection."""
         breaker = self._breakers.setdefault(worker_id, Breaker())
         breaker.attempt(self._clock())
         self._in_flight[worker_id] += 1
-        try:
-            yield breaker
-        finally:
-            self._in_flight[worker_id] -= 1
+        return breaker
+
+    def ended(self, worker_id: str) -> None:
+        self._in_flight[worker_id] -= 1
 
     def report(self) -> None:
         """Tells control how many calls run, if it waits for a worker to become idle."""
