@@ -299,7 +299,7 @@ class Exchange:
             shared.metrics.passed.inc()
             call.on(Event.COMMIT)
             return
-        await carry_out(shared.recorder.record(call, captured, self._request.status))
+        await shared.recorder.record(call, captured, self._request.status)
 
     def _partial(self) -> Captured:
         """What had come of the answer when it was cut off."""
