@@ -6,12 +6,12 @@ else goes on piece by piece, so that nothing loses its timing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy import headers
 from rolltrace_proxy.capture import Captured
+from rolltrace_proxy.http1.interface import Fields
 from rolltrace_proxy.rewrite import Rewrite
 from rolltrace_proxy.stream_answer import StreamAnswer
 from rolltrace_proxy.whole_answer import read_whole_answer
@@ -80,12 +80,12 @@ class Untouched:
         return b""
 
 
-def answer_for(rewrite: Rewrite, status: int, fields: Mapping[str, str], most: int) -> Answer:
+def answer_for(rewrite: Rewrite, status: int, fields: Fields, most: int) -> Answer:
     """How to read a recorded answer with this status and header; `most` bytes of it are held back."""
-    if headers.compressed(fields.items()):
+    if headers.compressed(fields):
         why = "the worker compressed its answer, though asked not to"
         return Untouched(pb.CaptureGap(kind=pb.CAPTURE_GAP_KIND_UNREADABLE, message=why))
-    kind = fields.get("Content-Type", "").partition(";")[0].strip().lower()
+    kind = headers.value_of(fields, "content-type").partition(";")[0].strip().lower()
     if kind == "text/event-stream":
         return StreamAnswer(rewrite)
     if kind == "application/json" or kind.endswith("+json") or rewrite.captures or status >= 400:
