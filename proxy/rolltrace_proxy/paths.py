@@ -20,6 +20,7 @@ _SESSIONS = "/sessions/"
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
+_REMEMBERED_SIZE = 512
 _SEPARATOR = re.compile(r"[/\\]")
 
 
@@ -42,6 +43,10 @@ def parse(raw: str) -> Target | None:
 
     None when it is not of the data plane. Raises Refused (400) for an id or a path that is not allowed.
     """
+    return _remembered(raw) if len(raw) <= _REMEMBERED_SIZE else _parse(raw)
+
+
+def _parse(raw: str) -> Target | None:
     authority = _AUTHORITY.match(raw)
     path, mark, query = raw[authority.end() if authority else 0 :].partition("#")[0].partition("?")
     if path.startswith(_SESSIONS):
@@ -54,6 +59,10 @@ def parse(raw: str) -> Target | None:
     else:
         return None
     return Target(session_id, _ascii(tail), _ascii(mark + query), _endpoint(tail))
+
+
+_remembered = lru_cache(maxsize=4096)(_parse)
+"""A session asks for the same thing again and again."""
 
 
 def at_worker(url: str, api_path: str, target: Target) -> tuple[str, str]:
