@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.servers import answers, free_port
@@ -26,6 +27,12 @@ QUIET = 0.3
 NO_CPU = 0.02
 MIB = 1 << 20
 PROXY = "rolltrace_proxy"
+LONGEST = 400.0
+"""Seconds that one load may take."""
+
+
+class Failed(RuntimeError):
+    """A target that did not come up or went away: its figures are missing, and the others' are not."""
 
 
 class Gateway:
@@ -57,7 +64,7 @@ class Gateway:
         while not answers(f"{self.url}/health"):
             if self._process.poll() is not None or time.monotonic() > begun + PATIENCE:
                 self.stop()
-                raise RuntimeError(f"{self.target.name} did not come up:\n{log.read_text()[-2000:]}")
+                raise Failed(f"{self.target.name} did not come up:\n{log.read_text()[-2000:]}")
             time.sleep(0.02)
         self.started = time.monotonic() - begun
 
@@ -117,10 +124,14 @@ class Gateway:
     def load(self, arguments: str) -> tuple[Loaded, float]:
         """Runs the load on it. Returns what was seen, and the CPU seconds until all was written."""
         before = self.cpu()
-        own = ["--port", str(self.places.port), "--path", self.target.path]
-        command = [sys.executable, "-m", "bench.compare.load", *own, *arguments.split()]
-        said = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=400).stdout
-        return Loaded(**json.loads(said)), self.quiet_cpu() - before
+        seen = loaded(self.places.port, self.target.path, arguments)
+        return seen, self.quiet_cpu() - before
+
+    def pin(self, cores: Collection[int], part: str = "") -> None:
+        """Keeps all its processes whose command line has `part` on these cores."""
+        for pid, command in self.tree():
+            if part in command:
+                pin(pid, cores)
 
     def get(self, path: str, method: str = "GET") -> bytes:
         request = urllib.request.Request(
@@ -130,15 +141,43 @@ class Gateway:
             return bytes(answer.read())
 
 
+def loaded(port: int, path: str, arguments: str, cores: Collection[int] = ()) -> Loaded:
+    """Runs the load in a process of its own, if told so on these cores alone. Raises Failed."""
+    own = ["--port", str(port), "--path", path]
+    command = [sys.executable, "-m", "bench.compare.load", *own, *arguments.split()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        if cores:
+            pin(process.pid, cores)
+        try:
+            said, _ = process.communicate(timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise Failed(f"the load has not ended in {LONGEST:.0f} seconds") from None
+    if process.returncode:
+        raise Failed(f"the load ended with {process.returncode}")
+    return Loaded(**json.loads(said))
+
+
+def pin(pid: int, cores: Collection[int]) -> None:
+    """Its threads, and what they start."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread), cores)
+
+
 @contextlib.contextmanager
 def running(targets: Iterator[Target], worker_port: int, folder: Path) -> Generator[list[Gateway]]:
-    """All of them at once, so that they can be visited in turn."""
+    """All that come up, at once, so that they can be visited in turn."""
     gateways: list[Gateway] = []
     try:
         for target in targets:
             gateway = Gateway(target, worker_port, folder / target.name.replace(", ", "-"))
-            gateways.append(gateway)
-            gateway.start()
+            try:
+                gateway.start()
+            except Failed as error:
+                print(error, file=sys.stderr)
+            else:
+                gateways.append(gateway)
         for gateway in gateways:
             gateway.quiet_cpu()
         yield gateways
@@ -147,9 +186,15 @@ def running(targets: Iterator[Target], worker_port: int, folder: Path) -> Genera
             gateway.stop()
 
 
+@dataclass(frozen=True)
+class Worker:
+    port: int
+    pid: int
+
+
 @contextlib.contextmanager
-def worker(arguments: str, folder: Path) -> Generator[int]:
-    """The fast worker in a process of its own; gives its port."""
+def worker(arguments: str, folder: Path) -> Generator[Worker]:
+    """The fast worker in a process of its own."""
     port = free_port()
     command = [sys.executable, "-m", "bench.compare.worker", "--port", str(port), *arguments.split()]
     with (folder / "worker.log").open("ab") as output:
@@ -158,11 +203,11 @@ def worker(arguments: str, folder: Path) -> Generator[int]:
         deadline = time.monotonic() + PATIENCE
         while not answers(f"http://127.0.0.1:{port}/health"):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(
+                raise Failed(
                     f"the worker did not come up:\n{(folder / 'worker.log').read_text()[-2000:]}"
                 )
             time.sleep(0.02)
-        yield port
+        yield Worker(port, process.pid)
     finally:
         process.terminate()
         process.wait(PATIENCE)

@@ -67,11 +67,13 @@ def test_a_table_says_what_a_target_lacks() -> None:
     assert lines[2:] == ["| target | p | q |", "|---|---|---|", "| x | 1 | - |", "| y | 2 (1-3) | 5 |", ""]
 
 
-async def loaded(connection: type[asyncio.Protocol] | partial[Connection], *, stream: bool) -> Loaded:
+async def loaded(
+    connection: type[asyncio.Protocol] | partial[Connection], *, stream: bool, rate: float = 0
+) -> Loaded:
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     given = argparse.Namespace(port=port, path="/{sid}", prefix="s-", bytes=400, grow=100)
-    given.stream, given.turns, given.seconds, given.connections = stream, 3, 1.0, 2
+    given.stream, given.turns, given.seconds, given.connections, given.rate = stream, 3, 1.0, 2, rate
     async with server:
         return await load(given)
 
