@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.compare import bounds, growing, loads, reading, report, rows, starting
+from bench.compare import bounds, delivering, growing, loads, proxies, reading, report, rows, starting
 from bench.compare.rows import Row
 
 Measure = Callable[[int, float], Iterator[Row]]
@@ -52,9 +52,12 @@ SCENARIOS = {
         "10,000 stored traces of 8 KB", reading.SHOWN["subscribe"], _rounds(reading.measure)
     ),
     "delivery": Scenario(
-        "from commit to subscriber, a call each 10 ms",
-        reading.SHOWN["delivery"],
-        _rounds(reading.measure_delivery),
+        "from commit to subscriber, 4 KB bodies, 200 tokens sampled",
+        delivering.SHOWN["delivery"],
+        _rounds(delivering.measure),
+    ),
+    "proxies": Scenario(
+        "as a: one proxy and two, on cores that the load shares", proxies.SHOWN["proxies"], proxies.measure
     ),
     "start": Scenario(
         "`rolltrace up`, and the client's import", starting.SHOWN["start"], _rounds(starting.measure)

@@ -127,12 +127,6 @@ class Gateway:
         seen = loaded(self.places.port, self.target.path, arguments)
         return seen, self.quiet_cpu() - before
 
-    def pin(self, cores: Collection[int], part: str = "") -> None:
-        """Keeps all its processes whose command line has `part` on these cores."""
-        for pid, command in self.tree():
-            if part in command:
-                pin(pid, cores)
-
     def get(self, path: str, method: str = "GET") -> bytes:
         request = urllib.request.Request(
             self.url + path, method=method, data=b"{}" if method == "POST" else None

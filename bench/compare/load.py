@@ -31,12 +31,14 @@ CHUNK_HEAD = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
 
 @dataclass
 class Loaded:
-    """What the agents saw. `per_second` is of calls; latencies in seconds, sorted; `cpu` is the load's own."""
+    """What the agents saw. `per_second` is of calls; latencies in seconds, sorted, of the calls that began
+    within the window, by the machine's monotonic clock; `cpu` is the load's own."""
 
     calls: int = 0
     chunks: int = 0
     per_second: float = 0.0
     cpu: float = 0.0
+    window: tuple[float, float] = (0.0, 0.0)
     latencies: list[float] = field(default_factory=list[float])
     errors: list[str] = field(default_factory=list[str])
 
@@ -213,6 +215,7 @@ async def load(given: argparse.Namespace) -> Loaded:
         run.seen.errors += refused
         if not refused:
             await asyncio.gather(*(agent.ended for agent in agents))
+    run.seen.window = (run.begun + run.warm_up, min(run.until, time.perf_counter()))
     run.seen.per_second = run.seen.calls / (time.perf_counter() - run.begun)
     run.seen.cpu = time.process_time() - cpu
     run.seen.latencies.sort()

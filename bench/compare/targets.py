@@ -73,13 +73,15 @@ http {{
 """
 
 
-def _rolltrace(durability: str) -> Callable[[Places], list[str]]:
+def rolltrace(name: str, durability: str, *more: str) -> Target:
+    """With settings of its own."""
+
     def command(places: Places) -> list[str]:
         settings = f"--port {places.port} --control-port {places.control_port} --durability {durability}"
         data = ["--db-path", str(places.folder / "data"), "--worker", places.worker]
-        return [sys.executable, "-m", "rolltrace_client", "up", *settings.split(), *data]
+        return [sys.executable, "-m", "rolltrace_client", "up", *settings.split(), *data, *more]
 
-    return command
+    return Target(name, SESSION_PATH, command)
 
 
 def _nginx(places: Places) -> list[str]:
@@ -122,8 +124,8 @@ TARGETS = (
     Target(NGINX, SESSION_PATH, _nginx, _nginx_program() or "no nginx"),
     Target(ROUTER, PLAIN_PATH, _router, ROUTER_PROGRAM),
     Target(RLLM, SESSION_PATH, _rllm, RLLM_PROGRAM, "/sessions/{sid}/traces", "/admin/flush"),
-    Target(MINE, SESSION_PATH, _rolltrace("process")),
-    Target(MINE_POWER, SESSION_PATH, _rolltrace("power")),
+    rolltrace(MINE, "process"),
+    rolltrace(MINE_POWER, "power"),
 )
 
 
