@@ -15,11 +15,13 @@ from contextlib import asynccontextmanager, suppress
 from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from rolltrace_proxy import headers, paths
+from rolltrace_proxy import paths
 from rolltrace_proxy.access import DENIALS, Access
 from rolltrace_proxy.errors import Fault, Refused, sealed
-from rolltrace_proxy.forward import Exchange, refusal
+from rolltrace_proxy.forward import Exchange, refuse
 from rolltrace_proxy.health import JsonObject, health, worker_health
+from rolltrace_proxy.http1.inbound import AiohttpRequest
+from rolltrace_proxy.http1.interface import Request
 from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.redaction import Redaction, load_hook
 from rolltrace_proxy.shared import Shared
@@ -32,7 +34,7 @@ from rolltrace_settings.tls import reload_certificate, server_context
 from rolltrace_store.errors import StoreError
 from rolltrace_store.interface import Store
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 TICK = 0.2
 """Seconds between looks at the workers and the gauges."""
@@ -58,7 +60,8 @@ async def expect(request: web.Request) -> web.Response | None:
     if request.version < HttpVersion11:
         return None
     if request.headers["Expect"].lower() != "100-continue":
-        return refusal(Refused(Fault.EXPECTATION_FAILED, "Only 100-continue may be expected."), {})
+        refused = Refused(Fault.EXPECTATION_FAILED, "Only 100-continue may be expected.")
+        return web.Response(status=refused.status, body=refused.body(), headers=refused.headers())
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0  # of what follows, as aiohttp counts it
     return None
@@ -152,24 +155,30 @@ class Proxy:
         await self._runner.cleanup()
         await self.shared.upstream.close()
 
-    async def _call(self, request: web.Request) -> web.StreamResponse:
+    async def _call(self, given: web.Request) -> web.StreamResponse:
+        request = AiohttpRequest(given)
+        await self._answer(request)
+        return request.response or web.StreamResponse()
+
+    async def _answer(self, request: Request) -> None:
         try:
-            target = paths.parse(request.raw_path)
+            target = paths.parse(request.target)
             if target is None:
                 raise Refused(Fault.NOT_FOUND, "Agents call /sessions/{session_id}/v1/... or /v1/...")
-            if headers.size(request.raw_headers) > self._settings.max_header_size:
+            if request.header_size > self._settings.max_header_size:
                 raise Refused(
                     Fault.HEADERS_TOO_LARGE,
                     f"The header has more than {self._settings.max_header_size} bytes (--max-header-size).",
                 )
-            target = self.shared.access.admit(request.headers.items(), target)
+            target = self.shared.access.admit(request.fields, target)
         except Refused as refused:
-            return self._deny(refused)
+            await self._deny(request, refused)
+            return
         task = asyncio.current_task()
         assert task is not None
         self.shared.tasks.add(task)
         try:
-            return await Exchange(self.shared, request, target).run()
+            await Exchange(self.shared, request, target).run()
         finally:
             self.shared.tasks.discard(task)
 
@@ -182,21 +191,24 @@ class Proxy:
         shared = self.shared
         return _json(*health(shared.workers, len(shared.tasks), draining=shared.draining, store_error=error))
 
-    def _deny(self, refused: Refused) -> web.Response:
+    async def _deny(self, request: Request, refused: Refused) -> None:
         """A request that is not let in: it is counted, and leaves no trace."""
         if refused.fault in DENIALS:
             self.shared.metrics.denied.labels(refused.fault).inc()
-        return refusal(refused, {})
+        with suppress(ConnectionResetError):
+            await refuse(request, refused)
 
     def _guarded(self, handler: Handler) -> Handler:
         """For what belongs to no session: the admin's alone, where keys are asked for."""
 
-        async def guarded(request: web.Request) -> web.Response:
+        async def guarded(given: web.Request) -> web.StreamResponse:
+            request = AiohttpRequest(given)
             try:
-                self.shared.access.admit_admin(request.headers.items())
+                self.shared.access.admit_admin(request.fields)
             except Refused as refused:
-                return self._deny(refused)
-            return await handler(request)
+                await self._deny(request, refused)
+                return request.response or web.StreamResponse()
+            return await handler(given)
 
         return guarded
 

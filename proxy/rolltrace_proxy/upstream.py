@@ -20,6 +20,7 @@ from yarl import URL
 
 from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.errors import Fault, Refused
+from rolltrace_proxy.http1.interface import Fields, Response
 from rolltrace_settings.settings import Settings
 from rolltrace_store.worker_tls import worker_context
 
@@ -72,12 +73,13 @@ async def _on_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A request as a worker gets it. `url` is exactly what stands on the wire."""
+    """A request as a worker gets it: `origin` is its URL, `target` what stands on the wire behind that."""
 
     method: str
-    url: str
-    headers: CIMultiDict[str]
-    body: bytes | None
+    origin: str
+    target: str
+    fields: list[tuple[str, str]]
+    body: bytes
     ca_pem: str = ""
 
 
@@ -90,15 +92,15 @@ class Upstream:
         self._anew = _session(settings, aiohttp.TCPConnector(limit=0, force_close=True))
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def send(self, outgoing: Outgoing, breaker: Breaker) -> aiohttp.ClientResponse:
+    async def send(self, outgoing: Outgoing, breaker: Breaker) -> Response:
         """Returns when the header of the answer is there; tells the breaker when a connection is.
 
         Raises Refused, with the faults of a worker.
         """
-        connection = _Connection(breaker, self._turns_at(outgoing.url))
+        connection = _Connection(breaker, self._turns_at(outgoing.origin))
         try:
             await connection.take_turn()
-            return await self._send(outgoing, connection)
+            return _Answer(await self._send(outgoing, connection), self._settings.idle_timeout)
         finally:
             connection.end_turn()
 
@@ -116,13 +118,6 @@ class Upstream:
                 return await _request(self._anew, outgoing, connection)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise fault_of(error, begun=False) from error
-
-    def begun(self, response: aiohttp.ClientResponse) -> None:
-        """The first byte of the body is here: from now on the idle time-out holds."""
-        connection = response.connection
-        if connection is not None and connection.protocol is not None:
-            connection.protocol.read_timeout = self._settings.idle_timeout
-            connection.protocol.start_timeout()
 
     async def close(self) -> None:
         await self._session.close()
@@ -154,18 +149,48 @@ async def _request(
 ) -> aiohttp.ClientResponse:
     return await session.request(
         outgoing.method,
-        URL(outgoing.url, encoded=True),
-        data=outgoing.body,
-        headers=outgoing.headers,
+        URL(outgoing.origin + outgoing.target, encoded=True),
+        data=outgoing.body or None,
+        headers=CIMultiDict(outgoing.fields),
         allow_redirects=False,
         ssl=worker_context(outgoing.ca_pem),
         trace_request_ctx=connection,
     )
 
 
-def unread(response: aiohttp.ClientResponse) -> bytes:
-    """What had come of the body before it failed: the reader raises although it still holds that."""
-    return response.content._read_nowait(-1)  # pyright: ignore[reportPrivateUsage]  # nothing public gives it
+class _Answer:
+    """Implements interface.Response."""
+
+    def __init__(self, response: aiohttp.ClientResponse, idle_timeout: float | None) -> None:
+        self._response = response
+        self._idle_timeout = idle_timeout
+        self._begun = False
+        self.status = response.status
+        self.reason = response.reason or ""
+        self.fields: Fields = list(response.headers.items())
+
+    async def read(self) -> bytes:
+        try:
+            data = await self._response.content.readany()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            # The reader raises although it still holds what had come; nothing public gives it.
+            data = self._response.content._read_nowait(-1)  # pyright: ignore[reportPrivateUsage]
+            if not data:
+                raise fault_of(error, begun=self._begun) from error
+        if data and not self._begun:
+            self._begin()
+        return data
+
+    def _begin(self) -> None:
+        """From now on the idle time-out holds."""
+        self._begun = True
+        connection = self._response.connection
+        if connection is not None and connection.protocol is not None:
+            connection.protocol.read_timeout = self._idle_timeout
+            connection.protocol.start_timeout()
+
+    def close(self) -> None:
+        self._response.close()
 
 
 def fault_of(error: BaseException, *, begun: bool) -> Refused:
