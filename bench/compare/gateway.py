@@ -197,9 +197,7 @@ def worker(arguments: str, folder: Path) -> Generator[Worker]:
         deadline = time.monotonic() + PATIENCE
         while not answers(f"http://127.0.0.1:{port}/health"):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise Failed(
-                    f"the worker did not come up:\n{(folder / 'worker.log').read_text()[-2000:]}"
-                )
+                raise Failed(f"the worker did not come up:\n{(folder / 'worker.log').read_text()[-2000:]}")
             time.sleep(0.02)
         yield Worker(port, process.pid)
     finally:

@@ -122,7 +122,9 @@ def look(gateway: Gateway, load: str, served: Worker) -> dict[str, float]:
 def _tell_heavy(what: str, found: Mapping[str, float]) -> None:
     for name in ("load's CPU %", "worker's CPU %"):
         if found.get(name, 0) > HEAVY:
-            print(f"{what}: the {name} was {found[name]:.0f}: its times are not the gateway's", file=sys.stderr)
+            print(
+                f"{what}: the {name} was {found[name]:.0f}: its times are not the gateway's", file=sys.stderr
+            )
 
 
 def values(gateway: Gateway, seen: Loaded, cpu: float) -> dict[str, float]:

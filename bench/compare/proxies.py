@@ -28,7 +28,7 @@ from pathlib import Path
 
 from bench.compare.gateway import PROXY, Failed, Gateway, Worker, loaded, pin, running, worker
 from bench.compare.rows import Row
-from bench.compare.targets import Target, rolltrace
+from bench.compare.targets import rolltrace
 from bench.processes import cpu_seconds, idle_seconds
 
 ONE, TWO = "rolltrace, 1 proxy", "rolltrace, 2 proxies"
