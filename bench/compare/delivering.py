@@ -64,14 +64,17 @@ def _run(durability: str, rate: int) -> tuple[Loaded, list[float]]:
         target = f"127.0.0.1:{control_port}"
         calls = rate * SECONDS
         load = f"--connections {AGENTS} --turns {calls // AGENTS} --bytes 4000 --rate {rate}"
-        with running(control, lambda: _is_up(target)), _listener(target, calls) as listener:
-            with _stamped(settings, f"http://127.0.0.1:{port}/health") as proxy:
-                seen = loaded(port, SESSION_PATH, load)
-                if seen.errors:
-                    raise Failed(f"{len(seen.errors)} calls failed: {seen.errors[:3]}")
-                received = _times(listener.communicate(timeout=PATIENCE)[0])
-                proxy.terminate()
-                committed = _times(proxy.communicate(timeout=PATIENCE)[0])
+        with (
+            running(control, lambda: _is_up(target)),
+            _listener(target, calls) as listener,
+            _stamped(settings, f"http://127.0.0.1:{port}/health") as proxy,
+        ):
+            seen = loaded(port, SESSION_PATH, load)
+            if seen.errors:
+                raise Failed(f"{len(seen.errors)} calls failed: {seen.errors[:3]}")
+            received = _times(listener.communicate(timeout=PATIENCE)[0])
+            proxy.terminate()
+            committed = _times(proxy.communicate(timeout=PATIENCE)[0])
     if missing := committed.keys() - received.keys():
         raise Failed(f"{len(missing)} traces were committed and not delivered")
     return seen, [(received[trace_id] - at) / 1e9 for trace_id, at in committed.items()]

@@ -1,7 +1,7 @@
 """What a stream takes that is open and says nothing: 5,000 at once, each with a long prompt behind it.
 
-Told is the growth of the proxy's own memory, at its most, for each stream that was open. One round; bench.bounds
-has more figures of it.
+Told is the growth of the proxy's own memory, at its most, for each stream that was open. One round;
+bench.bounds has more figures of it.
 """
 
 from __future__ import annotations

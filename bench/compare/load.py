@@ -1,8 +1,9 @@
 """Agents that call as fast as they are answered: sockets without a framework, every answer looked through.
 
 Each of --connections makes one call after the other, for --seconds or, with --turns, through one session
-that grows by --grow bytes a turn; all together make no more than --rate calls a second. A status other than 200, broken framing, a body that doesn't end as it
-should or a lost connection is an error; after MAX_ERRORS the run ends. Prints one JSON object (`Loaded`).
+that grows by --grow bytes a turn; all together make no more than --rate calls a second. A status other than
+200, broken framing, a body that doesn't end as it should or a lost connection is an error; after MAX_ERRORS
+the run ends. Prints one JSON object (`Loaded`).
 
 Usage: python -m bench.compare.load --port PORT --path '/sessions/{sid}/v1/chat/completions' ...
 """

@@ -109,8 +109,8 @@ def look(gateway: Gateway, load: str, served: Worker) -> dict[str, float]:
         seen, cpu = gateway.load(load)
     except Failed as error:
         seen, cpu = Loaded(errors=[str(error)]), 0.0
-    for error in seen.errors[:3]:
-        print(f"{gateway.target.name}: {error}", file=sys.stderr)
+    for fault in seen.errors[:3]:
+        print(f"{gateway.target.name}: {fault}", file=sys.stderr)
     found = values(gateway, seen, cpu) if seen.calls else {"errors": float(len(seen.errors) or 1)}
     if seen.calls:
         took = seen.calls / seen.per_second

@@ -137,7 +137,7 @@ def capacity(calls: float, used: float, idle: float, proxies: int) -> float:
 
 
 def _loops() -> float:
-    """Percent of one loop's speed that two reach together, each on a core; of one as the mean of both cores."""
+    """Percent of one loop's speed that two reach together, a core each; one's is the mean of both cores."""
     first, second = sorted(os.sched_getaffinity(0))[:2]
     alone = (_spin([first]) + _spin([second])) / 2
     return 100 * _spin([first, second]) / alone

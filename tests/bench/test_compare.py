@@ -147,9 +147,8 @@ async def test_a_rate_holds_the_load_back() -> None:
 
 async def test_chunks_are_counted_however_they_are_cut() -> None:
     event = b"14\r\ndata: some more words\n\n\r\n"
-    stream = (
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + 9 * event + b"e\r\ndata: [DONE]\n\n\r\n"
-    )
+    head, done = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"e\r\ndata: [DONE]\n\n\r\n"
+    stream = head + 9 * event + done + b"0\r\n\r\n"
 
     class Cutting(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -159,7 +158,7 @@ async def test_chunks_are_counted_however_they_are_cut() -> None:
 
         def data_received(self, data: bytes) -> None:
             self.size += 1
-            self.go_on(stream + b"0\r\n\r\n")
+            self.go_on(stream)
 
         def go_on(self, left: bytes) -> None:
             self.transport.write(left[: self.size * 11])
