@@ -31,7 +31,7 @@ DURABILITIES = {MINE: "process", MINE_POWER: "power"}
 
 
 def measure(rounds: int) -> Iterator[Row]:
-    for number in range(rounds):
+    for number in range(rounds // 2 or 1):
         for name, durability in DURABILITIES.items():
             for rate in RATES:
                 try:

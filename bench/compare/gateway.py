@@ -19,6 +19,7 @@ from tests.servers import answers, free_port
 from bench.compare.load import Loaded
 from bench.compare.targets import DIRECT, Places, Target
 from bench.processes import children, cpu_seconds, memory
+from bench.sampling import Sampling
 
 PATIENCE = 90.0
 """Seconds until a gateway must answer, or have ended."""
@@ -26,6 +27,7 @@ QUIET = 0.3
 """Seconds that a tree must have used next to no CPU, for its asynchronous writes to be over."""
 NO_CPU = 0.02
 MIB = 1 << 20
+MEMORY_PAUSE = 0.05
 PROXY = "rolltrace_proxy"
 LONGEST = 400.0
 """Seconds that one load may take."""
@@ -36,13 +38,16 @@ class Failed(RuntimeError):
 
 
 class Gateway:
-    """One target, started by `start`. `started` tells how many seconds it took to answer."""
+    """One target. `started` tells how many seconds it took to answer, `own_mib` the most that Rolltrace's
+    proxy had for itself, without the pages of files, while a load ran."""
 
     def __init__(self, target: Target, worker_port: int, folder: Path) -> None:
         self.target = target
         self.started = 0.0
         port = worker_port if target.name == DIRECT else free_port()
         self.places = Places(port, free_port(), worker_port, folder)
+        self.own_mib = 0.0
+        self._begun = 0.0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -54,19 +59,26 @@ class Gateway:
         command = self.target.command(self.places)
         if not command:
             return
-        log = self.places.folder / "log"
         environment = {**os.environ, "HOME": str(self.places.folder)}
-        begun = time.monotonic()
-        with log.open("wb") as output:
+        self._begun = time.monotonic()
+        with self._log.open("wb") as output:
             self._process = subprocess.Popen(
                 command, stdout=output, stderr=output, env=environment, start_new_session=True
             )
+
+    def wait(self) -> None:
+        """Until it answers. Raises Failed when it does not."""
+        if self._process is None:
+            return
         while not answers(f"{self.url}/health"):
-            if self._process.poll() is not None or time.monotonic() > begun + PATIENCE:
-                self.stop()
-                raise Failed(f"{self.target.name} did not come up:\n{log.read_text()[-2000:]}")
+            if self._process.poll() is not None or time.monotonic() > self._begun + PATIENCE:
+                raise Failed(f"{self.target.name} did not come up:\n{self._log.read_text()[-2000:]}")
             time.sleep(0.02)
-        self.started = time.monotonic() - begun
+        self.started = time.monotonic() - self._begun
+
+    def terminate(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
 
     def stop(self) -> None:
         """Ends the process that was started, and what it left of its group."""
@@ -79,6 +91,10 @@ class Gateway:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+    @property
+    def _log(self) -> Path:
+        return self.places.folder / "log"
 
     def tree(self) -> list[tuple[int, str]]:
         """All its processes as (pid, command line)."""
@@ -124,7 +140,10 @@ class Gateway:
     def load(self, arguments: str) -> tuple[Loaded, float]:
         """Runs the load on it. Returns what was seen, and the CPU seconds until all was written."""
         before = self.cpu()
-        seen = loaded(self.places.port, self.target.path, arguments)
+        proxies = [pid for pid, command in self.tree() if PROXY in command]
+        with Sampling(lambda: sum(memory(pid).own for pid in proxies), MEMORY_PAUSE) as own:
+            seen = loaded(self.places.port, self.target.path, arguments)
+        self.own_mib = max([self.own_mib * MIB, *own.seen]) / MIB
         return seen, self.quiet_cpu() - before
 
     def get(self, path: str, method: str = "GET") -> bytes:
@@ -162,20 +181,23 @@ def pin(pid: int, cores: Collection[int]) -> None:
 @contextlib.contextmanager
 def running(targets: Iterator[Target], worker_port: int, folder: Path) -> Generator[list[Gateway]]:
     """All that come up, at once, so that they can be visited in turn."""
-    gateways: list[Gateway] = []
+    gateways = [Gateway(target, worker_port, folder / target.name.replace(", ", "-")) for target in targets]
+    there: list[Gateway] = []
     try:
-        for target in targets:
-            gateway = Gateway(target, worker_port, folder / target.name.replace(", ", "-"))
+        for gateway in gateways:
+            gateway.start()
+        for gateway in gateways:
             try:
-                gateway.start()
+                gateway.wait()
+                there.append(gateway)
             except Failed as error:
                 print(error, file=sys.stderr)
-            else:
-                gateways.append(gateway)
-        for gateway in gateways:
+        for gateway in there:
             gateway.quiet_cpu()
-        yield gateways
+        yield there
     finally:
+        for gateway in gateways:
+            gateway.terminate()
         for gateway in gateways:
             gateway.stop()
 

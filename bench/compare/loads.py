@@ -2,6 +2,9 @@
 
 The load and the worker share the machine's cores with the gateway. Where calls are paced, so that time is
 what is judged, their own CPU is kept beside the figures, and it is told when one of them was no longer light.
+
+A proxy's memory is its peak of what was resident, as the kernel tells it. Beside it is the most that was its
+own: the rest is pages of files, of the store above all, which the kernel takes back when it needs them.
 """
 
 from __future__ import annotations
@@ -35,8 +38,8 @@ class Load:
 
 HEAVY = 80
 """Percent of a core."""
-CPU = ("calls/s", "CPU ms/call", "peak MiB", "proxy MiB")
-CHUNKS = ("calls/s", "CPU µs/chunk", "CPU ms/call", "peak MiB", "proxy MiB")
+CPU = ("calls/s", "CPU ms/call", "peak MiB", "proxy MiB", "own MiB")
+CHUNKS = ("calls/s", "CPU µs/chunk", "CPU ms/call", "peak MiB", "proxy MiB", "own MiB")
 ADDED = ("p50 ms", "p99 ms", "added p50 ms", "added p99 ms")
 PACED = ("calls/s", "added p50 ms", "added time %", "of nginx's calls %", "CPU µs/chunk", "peak MiB")
 
@@ -141,4 +144,5 @@ def values(gateway: Gateway, seen: Loaded, cpu: float) -> dict[str, float]:
         found["peak MiB"] = whole
         if proxy:
             found["proxy MiB"] = proxy
+            found["own MiB"] = gateway.own_mib
     return found

@@ -20,7 +20,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from bench.compare.gateway import PROXY, Failed, Gateway, Worker, loaded, pin, r
 from bench.compare.rows import Row
 from bench.compare.targets import rolltrace
 from bench.processes import cpu_seconds, idle_seconds
+from bench.sampling import Sampling
 
 ONE, TWO = "rolltrace, 1 proxy", "rolltrace, 2 proxies"
 LOOPS = "two loops"
@@ -53,29 +53,6 @@ class Look:
     at: float
     used: float
     idle: float
-
-
-class Sampler(threading.Thread):
-    """Looks at the proxies while the block runs."""
-
-    def __init__(self, proxies: Sequence[int], cores: Sequence[int]) -> None:
-        super().__init__(daemon=True)
-        self._proxies, self._cores = proxies, cores
-        self._over = threading.Event()
-        self.looks: list[Look] = []
-
-    def run(self) -> None:
-        while not self._over.wait(EVERY):
-            used = sum(cpu_seconds(pid) for pid in self._proxies)
-            self.looks.append(Look(time.perf_counter(), used, idle_seconds(self._cores)))
-
-    def __enter__(self) -> Sampler:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self.join()
 
 
 def measure(rounds: int, seconds: float) -> Iterator[Row]:
@@ -114,12 +91,16 @@ def _look(gateway: Gateway, served: Worker, load: str) -> dict[str, float]:
     cores, others = there[-len(proxies) :], there[: -len(proxies)] or there
     for pid in (served.pid, *(pid for pid, _ in gateway.tree())):
         pin(pid, cores if pid in proxies else others)
-    with Sampler(proxies, cores) as sampler:
+
+    def look() -> Look:
+        return Look(time.perf_counter(), sum(map(cpu_seconds, proxies)), idle_seconds(cores))
+
+    with Sampling(look, EVERY) as looks:
         seen = loaded(gateway.places.port, gateway.target.path, load, others)
     for error in seen.errors[:3]:
         print(f"{gateway.target.name}: {error}", file=sys.stderr)
     begun, ended = seen.window
-    timed = [look for look in sampler.looks if begun <= look.at <= ended]
+    timed = [look for look in looks.seen if begun <= look.at <= ended]
     used, idle = timed[-1].used - timed[0].used, timed[-1].idle - timed[0].idle
     share = (timed[-1].at - timed[0].at) / (ended - begun)
     return {
