@@ -261,6 +261,7 @@ class Exchange:
         if self._request.status:
             return
         if self._admission is not None and not self._admission.done():
+            self._shared.store.hurry()
             await asyncio.wait({self._admission})
         fields = self._fields(response, same_length=not self._recorded)
         await self._request.begin(response.status, response.reason, fields)
