@@ -15,14 +15,13 @@ import logging
 import math
 import socket
 import struct
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import cast
 
 from rolltrace_proxy.errors import Fault, Refused
 from rolltrace_proxy.http1 import heads
+from rolltrace_proxy.http1.common import Common
 from rolltrace_proxy.http1.inbound import InboundRequest
-from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Request
+from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError
 from rolltrace_proxy.http1.reader import Head, Reader
 
 MOST_WAITING = 64 << 10
@@ -35,27 +34,6 @@ _NOBODY = Head("GET", "", (), is_1_1=True, keeps=False, length=0, chunked=False,
 """Whose request could not be read."""
 
 log = logging.getLogger(__name__)
-
-Handler = Callable[[Request], Coroutine[object, object, None]]
-
-
-@dataclass(slots=True)
-class Common:
-    """What the connections of a listener have in common. Times in seconds.
-
-    `keep_alive`: without a request; `header_timeout`: from a header's first byte to its last; `linger`: for
-    an agent to take the end of its last answer. `date` is that of now.
-    """
-
-    handle: Handler
-    max_header_size: int
-    keep_alive: float = 75.0
-    header_timeout: float = 60.0
-    linger: float = 10.0
-    date: str = ""
-    draining: bool = False
-    connections: set[Connection] = field(default_factory=lambda: set[Connection]())
-    all_gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Connection(asyncio.Protocol):
@@ -106,11 +84,14 @@ class Connection(asyncio.Protocol):
         self.common.connections.discard(self)
         if not self.common.connections:
             self.common.all_gone.set()
-        self.gone = self._shut = True
         self._reader.release()
-        if self._task is not None and self._request is not None and not self._request.answered:
-            self._task.cancel()
-        _wake(self._drained)
+        self._leave()
+
+    def eof_received(self) -> None:
+        """The transport closes, once it has sent what was written."""
+        self._shut = True
+        self._deadline = self._loop.time() + self.common.linger
+        self._loop.call_soon(self._leave)  # a request that came with it begins first, and leaves its record
 
     def data_received(self, data: bytes) -> None:
         if self._shut:
@@ -125,6 +106,13 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.slow = False
+        _wake(self._drained)
+
+    def _leave(self) -> None:
+        self.gone = self._shut = True
+        if self._task is not None and self._request is not None and not self._request.answered:
+            self._task.cancel()
+            self._task = None
         _wake(self._drained)
 
     # Requests.
@@ -255,6 +243,11 @@ class Connection(asyncio.Protocol):
             self._fail(Refused(Fault.REQUEST_TIMEOUT, "The header of the request did not come in time."))
         else:
             self.break_off()
+
+    @property
+    def reading(self) -> bool:
+        """Whether what the agent sends is taken; else it waits in the agent's own buffers."""
+        return self._transport.is_reading()
 
     # What a request asks of it.
 
