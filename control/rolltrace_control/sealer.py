@@ -1,7 +1,7 @@
 """Finishes every seal that was begun, whoever began it and whoever waits. A shell.
 
 Sessions that were SEALING when the service started are among them. A look is cheap, and is taken when a call
-may have ended (a commit), when a seal was begun here, and now and then. Calls whose proxy is gone become
+may have ended (a commit, while a seal is under way), when a seal was begun here, and now and then. Calls whose proxy is gone become
 INTERRUPTED now and then too, and before a seal gives up on a call.
 """
 
@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from rolltrace.v1.session_pb2 import SESSION_STATE_OPEN, SESSION_STATE_SEALED, Session
 from rolltrace_control import seal_rules
@@ -101,20 +101,22 @@ class Sealer:
         while True:
             self._reason_to_look.clear()
             try:
-                pause = await self._look()
+                pause, under_way = await self._look()
             except Exception:
                 log.exception("sessions cannot be sealed; trying again")
                 await asyncio.sleep(PAUSE)
                 continue
             await asyncio.sleep(REST)
             try:
-                async with asyncio.timeout(pause):
-                    await self._reason_to_look.wait()
+                with self._watch.listening() if under_way else nullcontext():
+                    async with asyncio.timeout(pause):
+                        await self._reason_to_look.wait()
             except TimeoutError:
                 pass
 
-    async def _look(self) -> float:
-        """Seals what can be sealed; the seconds after which it may be time again."""
+    async def _look(self) -> tuple[float, bool]:
+        """Seals what can be sealed. The seconds after which it may be time again, and whether some seal
+        waits for a call to end."""
         sealing, busy = await self._store.read(_under_way)
         left = self._deadlines.look(sealing, time.time_ns(), time.monotonic())
         over = {session_id for session_id, seconds in left.items() if seconds <= 0}
@@ -124,7 +126,7 @@ class Sealer:
         sealed = await self._store.write(lambda view: finish(view, ready, over)) if ready else set[str]()
         still = left.keys() - sealed
         self._tell(still)
-        return max(0.0, min([TICK, *(left[session_id] for session_id in still)]))
+        return max(0.0, min([TICK, *(left[session_id] for session_id in still)])), bool(still)
 
     async def _sweeps(self) -> None:
         while True:
