@@ -43,6 +43,7 @@ class Sealer:
         self._watch = watch
         self._deadlines = seal_rules.Deadlines()
         self._reason_to_look = asyncio.Event()
+        self._under_way = False
         self._ends: dict[str, asyncio.Event] = {}
         watch.call_on_news(self._on_news)
 
@@ -88,7 +89,8 @@ class Sealer:
             await end.wait()
 
     def _on_news(self) -> None:
-        self._reason_to_look.set()
+        if self._under_way:
+            self._reason_to_look.set()
         if self._watch.draining:
             self._tell(still=())
 
@@ -101,23 +103,23 @@ class Sealer:
         while True:
             self._reason_to_look.clear()
             try:
-                pause, under_way = await self._look()
+                pause = await self._look()
             except Exception:
                 log.exception("sessions cannot be sealed; trying again")
                 await asyncio.sleep(PAUSE)
                 continue
             await asyncio.sleep(REST)
             try:
-                with self._watch.listening() if under_way else nullcontext():
+                with self._watch.listening() if self._under_way else nullcontext():
                     async with asyncio.timeout(pause):
                         await self._reason_to_look.wait()
             except TimeoutError:
                 pass
 
-    async def _look(self) -> tuple[float, bool]:
-        """Seals what can be sealed. The seconds after which it may be time again, and whether some seal
-        waits for a call to end."""
+    async def _look(self) -> float:
+        """Seals what can be sealed; the seconds after which it may be time again."""
         sealing, busy = await self._store.read(_under_way)
+        self._under_way = bool(sealing)
         left = self._deadlines.look(sealing, time.time_ns(), time.monotonic())
         over = {session_id for session_id, seconds in left.items() if seconds <= 0}
         if over & busy:
@@ -126,7 +128,8 @@ class Sealer:
         sealed = await self._store.write(lambda view: finish(view, ready, over)) if ready else set[str]()
         still = left.keys() - sealed
         self._tell(still)
-        return max(0.0, min([TICK, *(left[session_id] for session_id in still)])), bool(still)
+        self._under_way = bool(still)
+        return max(0.0, min([TICK, *(left[session_id] for session_id in still)]))
 
     async def _sweeps(self) -> None:
         while True:

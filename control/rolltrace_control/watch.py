@@ -1,8 +1,7 @@
 """Tells all streams of this process of a new head of the log, with one waiter on the store. A shell.
 
-Rules. While nobody listens nothing is read, so that a commit costs this process nothing. However thick the
-commits come, there is a rest between two looks, and what came meanwhile is told together; a commit after a
-silence is told at once.
+Rules. While nobody listens nothing is read, so that a commit costs this process nothing. A commit after a
+silence is told at once; when they come thick, those of a moment are told together.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from time import monotonic
 
 from rolltrace_control.errors import DrainingError
 from rolltrace_store.interface import Store
@@ -18,7 +18,7 @@ from rolltrace_store.interface import Store
 _WAIT = 30.0
 _PAUSE = 0.5
 _REST = 0.001
-"""Seconds between two looks."""
+"""Seconds between two tellings."""
 
 log = logging.getLogger(__name__)
 
@@ -97,18 +97,22 @@ class LogWatch:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _follow(self) -> None:
+        told = 0.0
         while True:
             await self._listened.wait()
             try:
                 head = await self._store.wait(self._head, _WAIT)
+                left = told + _REST - monotonic()
+                if left > 0:
+                    await asyncio.sleep(left)
+                    head = await self._store.wait(self._head, 0.0)
             except Exception:
                 log.exception("the log cannot be watched; trying again")
                 await asyncio.sleep(_PAUSE)
                 continue
             if head > self._head:
-                self._head = head
+                self._head, told = head, monotonic()
                 self._tell()
-                await asyncio.sleep(_REST)
 
 
 @asynccontextmanager
