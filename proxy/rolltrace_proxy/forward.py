@@ -20,10 +20,7 @@ import zlib
 from collections.abc import Awaitable
 from contextlib import nullcontext, suppress
 
-from google.protobuf.json_format import MessageToDict
-
 from rolltrace.v1 import trace_pb2 as pb
-from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_proxy import headers, retry, routing
 from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
@@ -31,6 +28,7 @@ from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State
 from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Fields, Request, Response
+from rolltrace_proxy.known_sessions import KnownSession
 from rolltrace_proxy.paths import Target, at_worker
 from rolltrace_proxy.replay import replay
 from rolltrace_proxy.retry import Repeat, Replay, Run
@@ -164,7 +162,7 @@ class Exchange:
         except BodyBrokenError as error:
             raise Refused(Fault.INVALID_REQUEST, f"The body could not be read: {error}") from None
 
-    async def _arrive(self) -> tuple[Session | None, Replay | Run]:
+    async def _arrive(self) -> tuple[KnownSession | None, Replay | Run]:
         """Takes in news of the workers, and tells what becomes of the call."""
         arrivals, call = self._shared.arrivals, self._call
         try:
@@ -191,14 +189,14 @@ class Exchange:
         fields += headers.ids(trace.trace_id, trace.session_id)
         await self._request.reply(trace.http_status, "", fields, body)
 
-    def _admit(self, session: Session | None, course: Run) -> Rewrite:
+    def _admit(self, session: KnownSession | None, course: Run) -> Rewrite:
         """Plans the request, and tells the store that the call begins."""
         call = self._call
-        enforced = MessageToDict(session.sampling_params) if session is not None else {}
+        enforced = session.sampling_params if session is not None else {}
         endpoint = call.endpoint if self._recorded else ""
         plan = rewrite(endpoint, call.request, enforced=enforced, model=self._shared.settings.model)
         call.model, call.streamed = plan.model, plan.streamed
-        call.labels = dict(session.labels) if session is not None else {}
+        call.labels = session.labels if session is not None else {}
         call.retried_trace_id = course.retried_trace_id
         if self._recorded:
             self._admission = self._shared.recorder.admit(call, self._check, self.cut)
@@ -252,14 +250,18 @@ class Exchange:
     def _answer_for(self, plan: Rewrite, response: Response) -> Answer:
         if not self._recorded:
             return Untouched()
-        most = self._shared.settings.max_answer_size
-        return answer_for(plan, response.status, response.fields, most)
+        most, read_prompt = (
+            self._shared.settings.max_answer_size,
+            self._shared.prompts.of(self._call.session_id),
+        )
+        return answer_for(plan, response.status, response.fields, most, read_prompt)
 
     async def _begin(self, response: Response) -> None:
         """Sends the header, once; from now on an error can only break off."""
         if self._request.status:
             return
         if self._admission is not None and not self._admission.done():
+            self._shared.store.hurry()
             await asyncio.wait({self._admission})
         fields = self._fields(response, same_length=not self._recorded)
         await self._request.begin(response.status, response.reason, fields)
@@ -299,7 +301,7 @@ class Exchange:
             shared.metrics.passed.inc()
             call.on(Event.COMMIT)
             return
-        await carry_out(shared.recorder.record(call, captured, self._request.status))
+        await shared.recorder.record(call, captured, self._request.status)
 
     def _partial(self) -> Captured:
         """What had come of the answer when it was cut off."""

@@ -20,6 +20,7 @@ _SESSIONS = "/sessions/"
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
+_REMEMBERED_SIZE = 512
 _SEPARATOR = re.compile(r"[/\\]")
 
 
@@ -42,8 +43,11 @@ def parse(raw: str) -> Target | None:
 
     None when it is not of the data plane. Raises Refused (400) for an id or a path that is not allowed.
     """
-    authority = _AUTHORITY.match(raw)
-    path, mark, query = raw[authority.end() if authority else 0 :].partition("#")[0].partition("?")
+    return _remembered(raw) if len(raw) <= _REMEMBERED_SIZE else _parse(raw)
+
+
+def _parse(raw: str) -> Target | None:
+    path, mark, query = _split(raw)
     if path.startswith(_SESSIONS):
         found = _split_session(path[len(_SESSIONS) :])
         if found is None:
@@ -54,6 +58,21 @@ def parse(raw: str) -> Target | None:
     else:
         return None
     return Target(session_id, _ascii(tail), _ascii(mark + query), _endpoint(tail))
+
+
+def page(raw: str) -> str:
+    """The path of a request target, in which there is nothing else that a page is chosen by."""
+    return raw if raw.startswith(_SESSIONS) else _split(raw)[0]
+
+
+def _split(raw: str) -> tuple[str, str, str]:
+    """The path, the question mark, the query."""
+    authority = _AUTHORITY.match(raw)
+    return raw[authority.end() if authority else 0 :].partition("#")[0].partition("?")
+
+
+_remembered = lru_cache(maxsize=4096)(_parse)
+"""A session asks for the same thing again and again."""
 
 
 def at_worker(url: str, api_path: str, target: Target) -> tuple[str, str]:
