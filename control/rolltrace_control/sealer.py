@@ -1,8 +1,8 @@
 """Finishes every seal that was begun, whoever began it and whoever waits. A shell.
 
 Sessions that were SEALING when the service started are among them. A look is cheap, and is taken when a call
-may have ended (a commit, while a seal is under way), when a seal was begun here, and now and then. Calls whose proxy is gone become
-INTERRUPTED now and then too, and before a seal gives up on a call.
+may have ended (a commit, while a seal is under way), when a seal was begun here, and now and then. Calls
+whose proxy is gone become INTERRUPTED now and then too, and before a seal gives up on a call.
 """
 
 from __future__ import annotations

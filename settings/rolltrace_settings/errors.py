@@ -6,7 +6,6 @@ and what to write instead. It never holds a secret.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
