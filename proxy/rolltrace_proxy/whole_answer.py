@@ -7,7 +7,7 @@ from msgspec import Raw
 from rolltrace_proxy import gaps
 from rolltrace_proxy.capture import Captured, Reader, error_message, strip
 from rolltrace_proxy.merge import as_message
-from rolltrace_proxy.outline import read_outline
+from rolltrace_proxy.plain_answer import read_plain_answer
 from rolltrace_proxy.prompts import ReadPrompt
 from rolltrace_proxy.raw_json import OBJECTS, STRING, Object, given, mend, read_member, read_object, write
 from rolltrace_proxy.rewrite import Rewrite
@@ -22,21 +22,17 @@ def read_whole_answer(
     A body that has to be mended to be read goes on as it came. So does an error answer (status from 400
     on), which has no gaps: its status says all.
     """
-    if status < 400 and rewrite.captures:
-        outline = read_outline(body, several=rewrite.choices > 1)
-        if outline is not None:
-            seen, captured = _read(Reader(rewrite, read_prompt), rewrite, body, *outline)
-            if not captured.gaps:  # so each part was read, and is what it should be
-                return seen, captured
-    return _read_carefully(rewrite, status, body, read_prompt)
+    plain = read_plain_answer(rewrite, body, read_prompt) if status < 400 and rewrite.captures else None
+    return plain or read_carefully(rewrite, status, body, read_prompt)
 
 
-def _read_carefully(
+def read_carefully(
     rewrite: Rewrite, status: int, body: bytes, read_prompt: ReadPrompt
 ) -> tuple[bytes, Captured]:
+    """The same, member by member, whatever the body is."""
     top = read_object(body)
     if top is None and (mended := mend(body)) is not None:
-        return body, _read_carefully(rewrite, status, mended, read_prompt)[1]
+        return body, read_carefully(rewrite, status, mended, read_prompt)[1]
     if status >= 400:
         said = None if top is None else error_message(top)
         return body, Captured(response_json=body, error=said or f"the worker answered HTTP {status}")
@@ -49,13 +45,6 @@ def _read_carefully(
         reader.error = None if top is None else error_message(top)
         reader.gaps.note(gaps.UNREADABLE, f"not an answer with choices: {gaps.quote(body)}")
         return body, Captured(response_json=body, gaps=reader.gaps.messages(), error=reader.error)
-    return _read(reader, rewrite, body, top, choices)
-
-
-def _read(
-    reader: Reader, rewrite: Rewrite, body: bytes, top: Object, choices: list[Object]
-) -> tuple[bytes, Captured]:
-    """The body for the agent, and the capture of an answer with choices. Changes `top` and `choices`."""
     reader.read_top(top, choice_count=len(choices))
     messages: dict[int, bytes] = {}
     for place, choice in enumerate(choices):
