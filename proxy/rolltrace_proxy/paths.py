@@ -47,8 +47,7 @@ def parse(raw: str) -> Target | None:
 
 
 def _parse(raw: str) -> Target | None:
-    authority = _AUTHORITY.match(raw)
-    path, mark, query = raw[authority.end() if authority else 0 :].partition("#")[0].partition("?")
+    path, mark, query = _split(raw)
     if path.startswith(_SESSIONS):
         found = _split_session(path[len(_SESSIONS) :])
         if found is None:
@@ -59,6 +58,17 @@ def _parse(raw: str) -> Target | None:
     else:
         return None
     return Target(session_id, _ascii(tail), _ascii(mark + query), _endpoint(tail))
+
+
+def page(raw: str) -> str:
+    """The path of a request target, in which there is nothing else that a page is chosen by."""
+    return raw if raw.startswith(_SESSIONS) else _split(raw)[0]
+
+
+def _split(raw: str) -> tuple[str, str, str]:
+    """The path, the question mark, the query."""
+    authority = _AUTHORITY.match(raw)
+    return raw[authority.end() if authority else 0 :].partition("#")[0].partition("?")
 
 
 _remembered = lru_cache(maxsize=4096)(_parse)

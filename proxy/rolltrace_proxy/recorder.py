@@ -87,7 +87,7 @@ class Recorder:
             log.error("call %s could not be recorded", call.trace_id, exc_info=error)
 
     def _lose(self, call: Call, trace: pb.Trace, refused: Refused, sent_status: int) -> None:
-        if refused.fault is Fault.SESSION_DELETED:
+        if refused.fault in (Fault.SESSION_DELETED, Fault.SESSION_SEALED):
             log.info("call %s is not recorded: %s", call.trace_id, refused)
             return
         self._metrics.lost.inc()

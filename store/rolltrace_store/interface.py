@@ -295,6 +295,10 @@ class Store(Protocol):
         """
         ...
 
+    def hurry(self) -> None:
+        """Commits now what waits for company (`admit`). Not awaited."""
+        ...
+
     async def append_trace(self, trace: Trace) -> Commit:
         """Records a FULL trace and returns when it is durable.
 

@@ -1,70 +1,102 @@
-"""Agents' requests, by aiohttp's server."""
+"""An agent's request, and its answer."""
 
 from __future__ import annotations
 
-from aiohttp import HttpVersion11, web
-from multidict import CIMultiDict
+from typing import TYPE_CHECKING
 
-from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Fields
+from rolltrace_proxy.http1 import heads
+from rolltrace_proxy.http1.heads import Framing
+from rolltrace_proxy.http1.interface import Fields
+from rolltrace_proxy.http1.reader import Head
+
+if TYPE_CHECKING:
+    from rolltrace_proxy.http1.connection import Connection
 
 
-class AiohttpRequest:
-    """Implements interface.Request. `response` is what aiohttp is to be given in the end."""
+class InboundRequest:
+    """Implements interface.Request. `closes`: its answer is the connection's last, known once that begins."""
 
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
-        self.method = request.method
-        self.target = request.raw_path
-        self.fields: Fields = list(request.headers.items())
-        self.header_size = sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
-        self.response: web.StreamResponse | None = None
-        self._closes = False
+    __slots__ = (
+        "_connection",
+        "_framing",
+        "_head",
+        "_left",
+        "answered",
+        "closes",
+        "fields",
+        "method",
+        "status",
+        "target",
+    )
 
-    @property
-    def status(self) -> int:
-        return 0 if self.response is None else self.response.status
+    def __init__(self, head: Head, connection: Connection) -> None:
+        self.method = head.method
+        self.target = head.target
+        self.fields = head.fields
+        self.status = 0
+        self.answered = False
+        self.closes = not head.keeps
+        self._head = head
+        self._connection = connection
+        self._framing: Framing = "no body"
+        self._left = 0
 
     def field(self, name: str) -> str | None:
-        return self._request.headers.get(name)
+        for given, value in self.fields:
+            if len(given) == len(name) and given.lower() == name:
+                return value
+        return None
 
     async def body(self, most: int) -> bytes:
-        if (self._request.content_length or 0) > most:
-            raise BodyTooLargeError
-        try:
-            return await self._request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise BodyTooLargeError from None
-        except web.RequestPayloadError as error:
-            raise BodyBrokenError(str(error)) from None
+        return await self._connection.body(self._head, most)
 
     async def begin(self, status: int, reason: str, fields: Fields) -> None:
-        self.response = web.StreamResponse(status=status, reason=reason, headers=CIMultiDict(fields))
-        await self.response.prepare(self._request)
+        length = heads.length_of(fields)
+        self._left = length or 0
+        await self._send(self._begun(status, reason, fields, length))
 
     async def write(self, data: bytes) -> None:
-        assert self.response is not None
-        await self.response.write(data)
+        if self._framing == "chunks":
+            data = heads.chunk(data)
+        elif self._framing == "length":
+            self._left -= len(data)
+        elif self._framing == "no body":
+            return
+        await self._send(data)
 
     async def end(self, data: bytes = b"") -> None:
-        assert self.response is not None
-        await self.response.write_eof(data)
+        if self._framing == "chunks":
+            data = heads.last_chunk(data)
+        elif self._framing == "no body":
+            data = b""
+        elif self._framing == "length" and self._left != len(data):
+            self.break_off()
+            raise ConnectionResetError("The answer is not of the length that was promised.")
+        self.answered = True
+        if data:
+            await self._send(data)
 
     async def reply(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
-        answer = web.Response(status=status, reason=reason or None, body=body, headers=CIMultiDict(fields))
-        if self._closes:
-            answer.force_close()
-        self.response = answer
-        await answer.prepare(self._request)
-        await answer.write_eof()
+        head = self._begun(status, reason, fields, len(body))
+        self.answered = True
+        await self._send(head, b"" if self._framing == "no body" else body)
 
     def close_after(self) -> None:
-        self._closes = True
+        self.closes = True
 
     def break_off(self) -> None:
-        """Without chunks only a reset tells the agent."""
-        if self._request.transport is None:
-            return
-        if self._request.version >= HttpVersion11:
-            self._request.transport.close()
-        else:
-            self._request.transport.abort()
+        """Where neither chunks nor a length tell the agent, a reset does."""
+        self._connection.break_off(reset=self._framing == "until close")
+
+    def _begun(self, status: int, reason: str, fields: Fields, length: int | None) -> bytes:
+        framed = heads.framing(self._head, status, length)
+        closes = self.closes or self._connection.closes or framed == "until close"
+        date = self._connection.common.date
+        head = heads.written(self._head, status, reason, fields, framed, length, date, closes=closes)
+        self.status, self.closes, self._framing = status, closes, framed
+        return head
+
+    async def _send(self, data: bytes, body: bytes = b"") -> None:
+        self._connection.send(data, body)
+        if self._connection.slow:
+            await self._connection.flow()
