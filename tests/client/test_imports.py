@@ -46,5 +46,5 @@ def test_modules_are_attributes_and_other_names_are_not() -> None:
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout == "AsyncClient\n"
     with pytest.raises(AttributeError, match="has no attribute 'Clients'"):
-        _ = rolltrace_client.Clients  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
+        _ = rolltrace_client.Clients  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
     assert set(rolltrace_client._HOME_OF) == set(rolltrace_client.__all__)  # pyright: ignore[reportPrivateUsage]
