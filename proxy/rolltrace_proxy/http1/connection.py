@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class Connection(asyncio.Protocol):
-    """What becomes of it is decided here; `gone` and `slow` say so of the agent."""
+    """What becomes of it is decided here; `gone` says so of the agent."""
 
     __slots__ = (
         "_broken",
@@ -50,17 +50,17 @@ class Connection(asyncio.Protocol):
         "_reader",
         "_request",
         "_shut",
+        "_slow",
         "_task",
         "_transport",
         "_waiting",
         "common",
         "gone",
-        "slow",
     )
 
     def __init__(self, common: Common, loop: asyncio.AbstractEventLoop) -> None:
         self.common = common
-        self.gone = self.slow = False
+        self.gone = self._slow = False
         self._loop = loop
         self._reader = Reader(common.max_header_size)
         self._transport: asyncio.Transport
@@ -102,10 +102,10 @@ class Connection(asyncio.Protocol):
             self._take(data)
 
     def pause_writing(self) -> None:
-        self.slow = True
+        self._slow = True
 
     def resume_writing(self) -> None:
-        self.slow = False
+        self._slow = False
         _wake(self._drained)
 
     def _leave(self) -> None:
@@ -251,17 +251,15 @@ class Connection(asyncio.Protocol):
 
     # What a request asks of it.
 
-    def send(self, data: bytes, body: bytes = b"") -> None:
+    async def send(self, data: bytes, body: bytes = b"") -> None:
+        """Waits while the agent reads slowly."""
         if self.gone or self._transport.is_closing():
             raise ConnectionResetError("The agent has gone.")
         if len(body) > _COPIED:
             self._transport.writelines((data, body))
         else:
             self._transport.write(data + body if body else data)
-
-    async def flow(self) -> None:
-        """Waits while the agent reads slowly."""
-        while self.slow and not self.gone:
+        while self._slow and not self.gone:
             self._drained = self._loop.create_future()
             await self._drained
         if self.gone:
@@ -273,7 +271,7 @@ class Connection(asyncio.Protocol):
             raise BodyTooLargeError
         self._most = most
         if head.expects and not reader.ended and not reader.size:
-            self.send(_CONTINUE)
+            await self.send(_CONTINUE)
         while not reader.ended and reader.size <= most and not self._broken:
             self._transport.resume_reading()
             self._more = self._loop.create_future()
