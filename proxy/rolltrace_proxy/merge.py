@@ -17,7 +17,7 @@ from rolltrace_proxy.raw_json import ANYTHING, NULL, STRING, Object, Value, read
 
 MAX_DEPTH = 64
 """Merging and joining take two calls a level of a stack that has a thousand."""
-_NAMES = frozenset({"role", "id", "type", "index", "finish_reason", "stop_reason"})
+NAMES = frozenset({"role", "id", "type", "index", "finish_reason", "stop_reason"})
 
 
 class _Text:
@@ -42,8 +42,9 @@ class Merge:
         left out: they hold a number that no float can, or nest deeper than MAX_DEPTH."""
         whole = True
         for key, value in top.items():
-            if value != NULL or key not in self._top:
-                self._top[key] = value
+            before = self._top.get(key)
+            if before is None or (value != before and value != NULL):
+                self._top[key] = value.copy()  # or it holds its whole chunk
         for index, choice in choices:
             merged = self._choices.setdefault(index, {"index": index})
             for key, value in choice.items():
@@ -104,7 +105,7 @@ def _merge_member(into: dict[str, _Growing], key: str, value: _Growing) -> None:
     before = into.get(key)
     if value is None:
         into.setdefault(key, None)
-    elif before is not None and key not in _NAMES:
+    elif before is not None and key not in NAMES:
         into[key] = _merged(before, value)
     elif isinstance(value, (dict, list)):
         # Into something empty, since a first value may already hold two fragments of one index.

@@ -132,6 +132,32 @@ class EventFramer:
         match = _EVENT_END.search(self._buffer, start)
         return match.span() if match else (-1, -1)
 
+    @property
+    def is_between(self) -> bool:
+        """Whether what is fed next begins an event, in a stream that has begun and knows no CR."""
+        return self._begun and not self._buffer and not self._seen_cr
+
+    def take_line(self, data: bytes) -> bytes | None:
+        """data, and before it the line that had begun: for who can read events by other means, which must
+        end in LF. None when that may not be; then data has to be fed."""
+        buffer = self._buffer
+        if (
+            b"\n" not in data
+            or b"\r" in data
+            or self._seen_cr
+            or b"\n" in buffer
+            or len(buffer) > self._limit
+        ):
+            return None
+        whole = bytes(buffer) + data if buffer else data
+        if not self._begun:
+            if whole.startswith(_BOM) or len(whole) < len(_BOM):
+                return None
+            self._begun = True
+        if buffer:
+            self.rest()
+        return whole
+
     def rest(self) -> bytes:
         """Takes out the bytes of the event that has not ended."""
         rest = bytes(self._buffer)

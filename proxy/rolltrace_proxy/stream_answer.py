@@ -14,6 +14,7 @@ from msgspec import Raw
 from rolltrace_proxy import gaps
 from rolltrace_proxy.capture import Captured, Reader, error_message, strip
 from rolltrace_proxy.merge import Merge
+from rolltrace_proxy.plain_chunks import PlainChunks, plain_chunks
 from rolltrace_proxy.raw_json import (
     NULL,
     OBJECT,
@@ -42,6 +43,7 @@ class StreamAnswer:
         self._framer = EventFramer(max_event_bytes)
         self._reader = Reader(rewrite)
         self._merge = Merge()
+        self._plain = plain_chunks(rewrite)
         # vLLM sends chunks that say nothing to those who asked for either.
         self._drops_idle = {*ID_KEYS, *LOGPROB_KEYS} <= set(rewrite.added)
         self._done = False
@@ -51,6 +53,33 @@ class StreamAnswer:
 
     def feed(self, data: bytes) -> bytes:
         """What can go to the agent now; may be empty. Never raises."""
+        plain = self._plain
+        if plain is None or self._done or self._unframed:
+            return self._feed_events(data)
+        if self._framer.is_between and (seen := plain.add_alike(data)) is not None:
+            return seen
+        lines = self._framer.take_line(data)
+        return self._feed_events(data) if lines is None else self._feed_lines(plain, lines)
+
+    def _feed_lines(self, plain: PlainChunks, data: bytes) -> bytes:
+        """As _feed_events, of data that begins between events."""
+        end = data.rfind(b"\n\n") + 2
+        found = plain.stretches(data[:end]) if end > 1 else None
+        if found is None:
+            return self._feed_events(data)
+        stretches, after = found
+        seen: list[bytes] = []
+        for each in stretches:
+            if each.before:
+                seen.append(self._feed_events(each.before))
+            if not plain.takes(each.frame):
+                self._read_kept()
+            seen.append(plain.add(each))
+        if after or end < len(data):
+            seen.append(self._feed_events(after + data[end:]))
+        return b"".join(seen)
+
+    def _feed_events(self, data: bytes) -> bytes:
         if self._unframed:
             return data
         try:
@@ -68,6 +97,7 @@ class StreamAnswer:
             rest = self._framer.rest()
             if rest:
                 self._held.append(self._forward(parse_event(rest)))
+            self._read_kept()
             if not self._rewrite.captures:
                 self._reader.gaps.note(gaps.ENDPOINT, "no tokens are captured on this endpoint")
                 self._captured = Captured(gaps=self._reader.gaps.messages())
@@ -90,7 +120,14 @@ class StreamAnswer:
             return b""
         if event.data is None or not self._rewrite.captures:
             return event.raw
+        self._read_kept()
         return self._forward_chunk(event, event.data)
+
+    def _read_kept(self) -> None:
+        """What plain chunks said, before anything that came after them is read."""
+        data = None if self._plain is None else self._plain.take()
+        if data is not None:
+            self._forward_chunk(parse_event(b"data: " + data), data)
 
     def _forward_chunk(self, event: Event, data: bytes) -> bytes:
         top = read_object(data)
