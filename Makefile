@@ -71,25 +71,29 @@ check-stubs: stubs ## fail when the committed stubs are not those of proto/
 faults: $(VENV)/.develops ## every fault of docs/reliability.md, and a report; KILLS=500 for the long form
 	@KILLS=$(KILLS) REPORT=$(REPORT) $(BIN)/python -m pytest tests/faults -q --timeout 3600
 
-bench: $(VENV)/.develops ## Rolltrace beside other gateways, as markdown; ONLY=a,c ROUNDS=3 SECONDS=1.5
-	@$(BIN)/python -m bench --only '$(ONLY)' --rounds $(or $(ROUNDS),3) --seconds $(or $(SECONDS),1.5)
+bench: $(VENV)/.develops $(if $(filter no,$(PEERS)),,bench-peers) ## Rolltrace beside other gateways; ONLY=a,c ROUNDS=3 SECONDS=1.5 PEERS=no OUT=document
+	@$(BIN)/python -m bench --only '$(ONLY)' --rounds $(or $(ROUNDS),3) --seconds $(or $(SECONDS),1.5) \
+	  $(if $(filter no,$(PEERS)),--no-peers) $(if $(OUT),--out '$(OUT)')
 
 bench-micro: $(VENV)/.develops ## the hot functions alone, in microseconds
 	@$(BIN)/python -m pytest bench/micro -q -o python_files='bench_*.py' -o python_functions='bench_*' --benchmark-columns=min,median,iqr,rounds
 
-# Each peer has an environment of its own in .peers; nginx's package is unpacked there and not installed.
-bench-peers: .peers/nginx/.ready .peers/sglang-router/.ready .peers/rllm-model-gateway/.ready ## install the gateways that bench compares with
+# Each peer has an environment of its own in .peers; nginx is the system's, or its package unpacked there and not
+# installed. One that can't be had is left out of the comparison, and tried again the next time.
+NGINX ?= $(firstword $(wildcard /usr/sbin/nginx /usr/local/bin/nginx /usr/bin/nginx))
+bench-peers: $(if $(NGINX),,.peers/nginx/.ready) .peers/sglang-router/.ready .peers/rllm-model-gateway/.ready ## install the gateways that bench compares with
 
 .peers/nginx/.ready:
-	@mkdir -p $(@D) && cd $(@D) && echo "unpacking nginx into $(@D) ..." && \
+	@mkdir -p $(@D) && cd $(@D) && echo "unpacking nginx into $(@D) ..." >&2 && \
 	  apt-get download -q nginx && dpkg-deb -x nginx_*.deb . && touch .ready || \
-	  echo "nginx is left out: no apt-get here; one in /usr/sbin or /usr/local/bin is found by itself"
+	  echo "nginx is left out: there is none in /usr/sbin, and apt-get gives none" >&2
 
 .peers/sglang-router/.ready: PEER = sglang-router
 .peers/rllm-model-gateway/.ready: PEER = rllm-model-gateway==0.1.0 uvloop httptools
 .peers/%/.ready:
-	@echo "installing $(PEER) into $(@D) ..."
-	@$(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -q $(PEER) && touch $@
+	@echo "installing $(PEER) into $(@D) (once) ..." >&2
+	@$(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -qq $(PEER) && touch $@ || \
+	  echo "$* is left out: pip could not install $(PEER)" >&2
 
 bounds: $(VENV)/.develops ## 5,000 streams at once and 100,000 sessions, as figures against their bounds
 	@$(BIN)/python -m bench.bounds

@@ -43,7 +43,7 @@ def planned(call: Exchanged) -> Rewrite:
 
 def read(plan: Rewrite, call: Exchanged) -> Answer:
     """The answer, all of it fed."""
-    answer = answer_for(plan, 200, {"Content-Type": call.kind}, MOST)
+    answer = answer_for(plan, 200, [("Content-Type", call.kind)], MOST)
     for piece in call.pieces:
         answer.feed(piece)
     return answer

@@ -7,7 +7,7 @@ is pages of files, above all of the LMDB environment, which the kernel takes bac
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,14 @@ def cpu_seconds(pid: int) -> float:
     """User and system time so far."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def idle_seconds(cores: Collection[int]) -> float:
+    """How long these cores have had nothing to do."""
+    rows = Path("/proc/stat").read_text().splitlines()
+    names = {f"cpu{core}" for core in cores}
+    idle = [row.split()[4:6] for row in rows if row.split(maxsplit=1)[0] in names]
+    return sum(int(ticks) for pair in idle for ticks in pair) / os.sysconf("SC_CLK_TCK")
 
 
 def open_files(pid: int) -> int:

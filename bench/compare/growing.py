@@ -1,106 +1,141 @@
-"""One session whose history grows: what it takes on disk, what a turn costs, and reading it back."""
+"""One session whose history grows: what it takes on disk, what a turn costs, and reading it back.
+
+A turn's request repeats the turns before it, so that its CPU grows with its own size, whatever is done with
+it: it must be received, sent on and parsed. Whether anything else grows is told from sessions of three
+lengths. If a turn costs a constant and a price for each byte, CPU over bytes is a line; the CPU a turn of the
+longest sessions is told as a part of what the line through the two shorter lengths says for its bytes.
+Each length makes the same number of turns in all. (To take off what nginx uses for the same bytes would
+leave the parsing, which grows with the request as well.)
+"""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
 
+from bench.compare.bounds import REST
 from bench.compare.gateway import Gateway, running, worker
 from bench.compare.rows import Row
 from bench.compare.targets import MINE, RLLM, there
+from bench.watch import quantile
 from rolltrace.v1 import trace_pb2
 from rolltrace.v1 import trace_service_pb2 as pb
 from rolltrace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 GROW = 2000
 """Bytes of the request, 500 tokens, a turn."""
-READS = 5
-SESSION = "growing-0"
+READS = 20
+READS_BY_HTTP = 2
+SESSION = "growing-0-0"
+TRACES = f"/sessions/{SESSION}/traces"
+FIRST = 4000
+"""Bytes of the first turn's request."""
 SHOWN = {
     "e": ("disk MB", "CPU ms/turn", "read CPU ms", "read ms", "read MB", "traces"),
-    "turns": ("disk KB/turn", "CPU ms/turn", "p50 ms", "CPU ms/MB"),
+    "turns": ("disk KB/turn", "request KB", "CPU ms/turn", "of the line's %", "p50 ms"),
 }
 TURNS = (100, 200, 400)
 
 
 def measure(rounds: int) -> Iterator[Row]:
-    """50 turns, then the session's traces read back: gRPC COMPACT from Rolltrace, HTTP from the other."""
+    """50 turns, then the session's traces read back: by gRPC COMPACT, and over HTTP."""
     for number in range(rounds // 2 or 1):
-        for name, turns, gateway, values in _sessions((MINE, RLLM), (50,)):
-            disk = 1e3 * values["disk KB/turn"] * turns
-            found = {"disk MB": disk / 1e6, "CPU ms/turn": values["CPU ms/turn"], **_read(gateway)}
-            yield Row("e", name, number, found)
+        for gateway, values in _sessions((MINE, RLLM), 50, 1):
+            disk = 50 * values.pop("disk KB/turn") / 1e3
+            name = gateway.target.name
+            found = {"disk MB": disk, "CPU ms/turn": values["CPU ms/turn"], "errors": values["errors"]}
+            if name == RLLM:
+                yield Row("e", name, number, {**found, **_read(gateway, _get, READS_BY_HTTP)})
+                continue
+            yield Row("e", name, number, {**found, **_read(gateway, _list, READS)})
+            try:
+                yield Row("e", REST, number, _read(gateway, _get, READS_BY_HTTP))
+            except OSError as error:
+                print(f"e: Rolltrace gives no traces over REST: {error}", file=sys.stderr)
 
 
 def measure_turns(rounds: int) -> Iterator[Row]:
     """Rolltrace alone: whether a turn's cost grows with the turns before it."""
     for number in range(rounds):
-        for name, turns, _, values in _sessions((MINE,), TURNS):
-            yield Row("turns", f"{name}, {turns} turns", number, values)
+        points: list[tuple[float, float]] = []
+        for turns in TURNS:
+            for _, values in _sessions((MINE,), turns, TURNS[-1] // turns):
+                points.append((values["request KB"], values["CPU ms/turn"]))
+                if len(points) == len(TURNS):
+                    values["of the line's %"] = of_line(*points)
+                yield Row("turns", f"{MINE}, {turns} turns", number, values)
 
 
-def _sessions(
-    names: Sequence[str], lengths: Sequence[int]
-) -> Iterator[tuple[str, int, Gateway, dict[str, float]]]:
-    """Each length in a gateway started anew, so that its disk is that session's."""
-    with tempfile.TemporaryDirectory() as folder, worker("--tokens 200", Path(folder)) as port:
-        for turns in lengths:
-            chosen = (target for target in there() if target.name in names)
-            with running(chosen, port, Path(folder) / str(turns)) as gateways:
-                for gateway in gateways:
-                    yield gateway.target.name, turns, gateway, _run(gateway, turns)
+def of_line(first: tuple[float, float], second: tuple[float, float], last: tuple[float, float]) -> float:
+    """Percent of what the line through the first two points (size, CPU) says at the last one's size."""
+    slope = max(0.0, (second[1] - first[1]) / (second[0] - first[0]))
+    return 100 * last[1] / (second[1] + slope * (last[0] - second[0]))
 
 
-def _run(gateway: Gateway, turns: int) -> dict[str, float]:
-    empty = gateway.disk()
-    arguments = f"--turns {turns} --grow {GROW} --bytes 4000 --prefix growing-"
-    seen, cpu = gateway.load(arguments)
-    if seen.errors or seen.calls != turns:
-        print(f"{gateway.target.name}: {seen.calls} of {turns} turns: {seen.errors[:3]}", file=sys.stderr)
+def _sessions(names: Sequence[str], turns: int, sessions: int) -> Iterator[tuple[Gateway, dict[str, float]]]:
+    """In gateways started anew, so that their disk is that of these sessions."""
+    with tempfile.TemporaryDirectory() as folder, worker("--tokens 200", Path(folder)) as served:
+        chosen = (target for target in there() if target.name in names)
+        with running(chosen, served.port, Path(folder) / "gateways") as gateways:
+            for gateway in gateways:
+                yield gateway, _run(gateway, turns, sessions)
+
+
+def _run(gateway: Gateway, turns: int, sessions: int) -> dict[str, float]:
+    empty, cpu = gateway.disk(), 0.0
+    latencies: list[float] = []
+    errors: list[str] = []
+    for number in range(sessions):
+        seen, used = gateway.load(f"--turns {turns} --grow {GROW} --bytes {FIRST} --prefix growing-{number}-")
+        latencies, errors, cpu = latencies + seen.latencies, errors + seen.errors, cpu + used
+    if errors or len(latencies) != turns * sessions:
+        print(f"{gateway.target.name}: {len(latencies)} of {turns} turns: {errors[:3]}", file=sys.stderr)
     if gateway.target.flush:
         gateway.get(gateway.target.flush, "POST")
-    calls = max(seen.calls, 1)
-    sent = sum(4000 + GROW * turn for turn in range(calls)) / 1e6
+    calls = max(len(latencies), 1)
     return {
         "disk KB/turn": (gateway.disk() - empty) / calls / 1e3,
+        "request KB": (FIRST + GROW * (turns - 1) / 2) / 1e3,
         "CPU ms/turn": 1e3 * cpu / calls,
-        "p50 ms": 1e3 * seen.latencies[len(seen.latencies) // 2] if seen.latencies else 0.0,
-        "CPU ms/MB": 1e3 * cpu / sent,
+        "p50 ms": 1e3 * quantile(latencies, 0.5),
+        "errors": float(len(errors)),
     }
 
 
-def _read(gateway: Gateway) -> dict[str, float]:
-    """A mean of READS."""
-    before, begun = gateway.quiet_cpu(), time.perf_counter()
+def _read(gateway: Gateway, read: Callable[[Gateway], tuple[int, int]], times: int) -> dict[str, float]:
+    """A mean; `read` returns bytes and traces."""
     size = count = 0
-    for _ in range(READS):
-        if gateway.target.traces:
-            body = gateway.get(gateway.target.traces.replace("{sid}", SESSION))
-            size, count = len(body), body.count(b'"trace_id"')
-        else:
-            size, count = _list(f"127.0.0.1:{gateway.places.control_port}")
+    before, begun = gateway.quiet_cpu(), time.perf_counter()
+    for _ in range(times):
+        size, count = read(gateway)
     took = time.perf_counter() - begun
     return {
-        "read CPU ms": 1e3 * (gateway.quiet_cpu() - before) / READS,
-        "read ms": 1e3 * took / READS,
+        "read CPU ms": 1e3 * (gateway.quiet_cpu() - before) / times,
+        "read ms": 1e3 * took / times,
         "read MB": size / 1e6,
         "traces": float(count),
     }
 
 
-def _list(target: str) -> tuple[int, int]:
-    """Reads all COMPACT. Returns bytes of messages, and traces."""
+def _get(gateway: Gateway) -> tuple[int, int]:
+    body = gateway.get(TRACES)
+    return len(body), body.count(b'"trace_id"')
+
+
+def _list(gateway: Gateway) -> tuple[int, int]:
+    """Reads all COMPACT."""
     size = count = 0
     request = pb.ListTracesRequest(
         session_id=SESSION,
         view=trace_pb2.TRACE_VIEW_COMPACT,
         accept_compressions=[trace_pb2.COMPRESSION_ZSTD],
     )
+    target = f"127.0.0.1:{gateway.places.control_port}"
     with grpc.insecure_channel(target, [("grpc.max_receive_message_length", -1)]) as channel:
         while True:
             page = TraceServiceStub(channel).ListTraces(request)

@@ -1,8 +1,9 @@
 """Agents that call as fast as they are answered: sockets without a framework, every answer looked through.
 
 Each of --connections makes one call after the other, for --seconds or, with --turns, through one session
-that grows by --grow bytes a turn. A status other than 200, broken framing, a body that doesn't end as it
-should or a lost connection is an error; after MAX_ERRORS the run ends. Prints one JSON object (`Loaded`).
+that grows by --grow bytes a turn; all together make no more than --rate calls a second. A status other than
+200, broken framing, a body that doesn't end as it should or a lost connection is an error; after MAX_ERRORS
+the run ends. Prints one JSON object (`Loaded`).
 
 Usage: python -m bench.compare.load --port PORT --path '/sessions/{sid}/v1/chat/completions' ...
 """
@@ -24,16 +25,21 @@ import uvloop
 MAX_ERRORS = 100
 DRAIN = 60.0
 """Seconds until calls that run at the end must have ended."""
+EVENT_END = b"\n\n\r\n"
+"""Of an event that is a chunk of its own. Nothing that ends so is a stream's end."""
 CHUNK_HEAD = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
 
 
 @dataclass
 class Loaded:
-    """What the agents saw. `per_second` is of calls; latencies in seconds, sorted."""
+    """What the agents saw. `per_second` is of calls; latencies in seconds, sorted, of the calls that began
+    within the window, by the machine's monotonic clock; `cpu` is the load's own."""
 
     calls: int = 0
     chunks: int = 0
     per_second: float = 0.0
+    cpu: float = 0.0
+    window: tuple[float, float] = (0.0, 0.0)
     latencies: list[float] = field(default_factory=list[float])
     errors: list[str] = field(default_factory=list[str])
 
@@ -54,6 +60,7 @@ class Requests:
         self._cache: dict[int, bytes] = {}
 
     def of(self, session: int, turn: int) -> bytes:
+        turn = turn if self._grow else 0
         if not turn and session in self._cache:
             return self._cache[session]
         size = self._bytes + turn * self._grow
@@ -82,10 +89,19 @@ class Run:
         self.requests = Requests(given)
         self.streamed: bool = given.stream
         self.turns: int = given.turns
+        self._rate: float = given.rate
+        self._begun_calls = 0
         self.warm_up: float = 0.0 if given.turns else given.warm_up
         self.begun = time.perf_counter()
         self.until = self.begun + (DRAIN if given.turns else given.seconds)
         self.seen = Loaded()
+
+    def wait(self) -> float:
+        """Seconds until one more call may begin."""
+        if not self._rate:
+            return 0.0
+        self._begun_calls += 1
+        return self.begun + self._begun_calls / self._rate - time.perf_counter()
 
     def over(self, made: int) -> bool:
         enough = made >= self.turns if self.turns else time.perf_counter() >= self.until
@@ -109,18 +125,26 @@ class Agent(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._call()
+        self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended.done():
             self._fail(f"the connection was lost: {exc}")
 
-    def _call(self) -> None:
+    def _next(self) -> None:
         assert self._transport is not None
         if self._run.over(self._made):
             self.ended.set_result(None)
             self._transport.close()
-            return
+        elif (wait := self._run.wait()) > 0:
+            asyncio.get_running_loop().call_later(wait, self._call)
+        else:
+            self._call()
+
+    def _call(self) -> None:
+        assert self._transport is not None
+        if self.ended.done():
+            return  # the connection was lost meanwhile
         request = self._run.requests.of(self._session, self._made if self._run.turns else 0)
         self._head, self._tail, self._left, self._chunks = b"", b"", -1, 0
         self._sent = time.perf_counter()
@@ -140,6 +164,10 @@ class Agent(asyncio.Protocol):
             length = head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
             self._left = int(length) if length else -1
             self._tail, self._chunks = b"\n", 0
+        elif self._left < 0 and data.endswith(EVENT_END) and self._tail.endswith(EVENT_END):
+            self._chunks += data.count(b"data: ")
+            self._tail = data[-64:]
+            return
         if self._run.streamed:
             self._chunks += (self._tail[-5:] + data).count(b"data: ")
         self._tail = (self._tail + data)[-64:]
@@ -159,7 +187,7 @@ class Agent(asyncio.Protocol):
         seen.chunks += self._chunks
         if self._sent >= self._run.begun + self._run.warm_up:
             seen.latencies.append(now - self._sent)
-        self._call()
+        self._next()
 
     def _fail(self, why: str) -> None:
         assert self._transport is not None
@@ -179,13 +207,18 @@ async def load(given: argparse.Namespace) -> Loaded:
     agents = [Agent(run, session) for session in range(given.connections)]
     for session in range(given.connections):
         run.requests.of(session, 0)
-    run.begun = time.perf_counter()
+    run.begun, cpu = time.perf_counter(), time.process_time()
     run.until = run.begun + (DRAIN if run.turns else given.seconds)
     async with asyncio.timeout(given.seconds + 2 * DRAIN):
         dials = (loop.create_connection(partial(_same, agent), "127.0.0.1", given.port) for agent in agents)
-        await asyncio.gather(*dials)
-        await asyncio.gather(*(agent.ended for agent in agents))
+        dialled = await asyncio.gather(*dials, return_exceptions=True)
+        refused = [str(error) for error in dialled if isinstance(error, BaseException)]
+        run.seen.errors += refused
+        if not refused:
+            await asyncio.gather(*(agent.ended for agent in agents))
+    run.seen.window = (run.begun + run.warm_up, min(run.until, time.perf_counter()))
     run.seen.per_second = run.seen.calls / (time.perf_counter() - run.begun)
+    run.seen.cpu = time.process_time() - cpu
     run.seen.latencies.sort()
     return run.seen
 
@@ -202,6 +235,7 @@ def main() -> None:
     )
     parser.add_argument("--bytes", type=int, default=4000, help="of the messages")
     parser.add_argument("--grow", type=int, default=0, help="bytes that the messages grow by a turn")
+    parser.add_argument("--rate", type=float, default=0, help="calls a second at most, of all together")
     parser.add_argument("--prefix", default="s-", help="what session ids begin with, before their number")
     parser.add_argument("--stream", action="store_true")
     print(json.dumps(asdict(uvloop.run(load(parser.parse_args())))))

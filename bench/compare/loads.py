@@ -1,18 +1,26 @@
-"""The scenarios that are one load on all gateways, taken in turns: A B C A B C."""
+"""The scenarios that are one load on all gateways, taken in turns: A B C A B C.
+
+The load and the worker share the machine's cores with the gateway. Where calls are paced, so that time is
+what is judged, their own CPU is kept beside the figures, and it is told when one of them was no longer light.
+
+A proxy's memory is its peak of what was resident, as the kernel tells it. Beside it is the most that was its
+own: the rest is pages of files, of the store above all, which the kernel takes back when it needs them.
+"""
 
 from __future__ import annotations
 
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.compare.gateway import Gateway, running, worker
+from bench.compare.gateway import Failed, Gateway, Worker, running, worker
 from bench.compare.load import Loaded
 from bench.compare.rows import Row
 from bench.compare.targets import DIRECT, MINE, MINE_POWER, NGINX, ROUTER, there
+from bench.processes import cpu_seconds
 from bench.watch import quantile
 
 
@@ -28,8 +36,10 @@ class Load:
     only: tuple[str, ...] = ()
 
 
-CPU = ("calls/s", "CPU ms/call", "peak MiB", "proxy MiB")
-CHUNKS = ("calls/s", "CPU µs/chunk", "CPU ms/call", "peak MiB", "proxy MiB")
+HEAVY = 80
+"""Percent of a core."""
+CPU = ("calls/s", "CPU ms/call", "peak MiB", "proxy MiB", "own MiB")
+CHUNKS = ("calls/s", "CPU µs/chunk", "CPU ms/call", "peak MiB", "proxy MiB", "own MiB")
 ADDED = ("p50 ms", "p99 ms", "added p50 ms", "added p99 ms")
 PACED = ("calls/s", "added p50 ms", "added time %", "of nginx's calls %", "CPU µs/chunk", "peak MiB")
 
@@ -83,17 +93,41 @@ def measure(name: str, rounds: int, seconds: float) -> Iterator[Row]:
         rounds, seconds = rounds // 2 or 1, max(seconds, 0.6 + 2 * scenario.call)
     with (
         tempfile.TemporaryDirectory() as folder,
-        worker(scenario.worker, Path(folder)) as port,
-        running(chosen, port, Path(folder)) as gateways,
+        worker(scenario.worker, Path(folder)) as served,
+        running(chosen, served.port, Path(folder)) as gateways,
     ):
         for number in range(rounds):
             for gateway in gateways:
-                prefix = f"{name}-{number}-"
-                seen, cpu = gateway.load(f"{scenario.load} --seconds {seconds} --prefix {prefix}")
-                for error in seen.errors[:3]:
-                    print(f"{name}: {gateway.target.name}: {error}", file=sys.stderr)
-                if seen.calls:
-                    yield Row(name, gateway.target.name, number, values(gateway, seen, cpu))
+                load = f"{scenario.load} --seconds {seconds} --prefix {name}-{number}-"
+                found = look(gateway, load, served)
+                if scenario.call:
+                    _tell_heavy(f"{name}: {gateway.target.name}", found)
+                yield Row(name, gateway.target.name, number, found)
+
+
+def look(gateway: Gateway, load: str, served: Worker) -> dict[str, float]:
+    """One load on one gateway; what went wrong is told, and counted among its values."""
+    before = cpu_seconds(served.pid)
+    try:
+        seen, cpu = gateway.load(load)
+    except Failed as error:
+        seen, cpu = Loaded(errors=[str(error)]), 0.0
+    for fault in seen.errors[:3]:
+        print(f"{gateway.target.name}: {fault}", file=sys.stderr)
+    found = values(gateway, seen, cpu) if seen.calls else {"errors": float(len(seen.errors) or 1)}
+    if seen.calls:
+        took = seen.calls / seen.per_second
+        found["load's CPU %"] = 100 * seen.cpu / took
+        found["worker's CPU %"] = 100 * (cpu_seconds(served.pid) - before) / took
+    return found
+
+
+def _tell_heavy(what: str, found: Mapping[str, float]) -> None:
+    for name in ("load's CPU %", "worker's CPU %"):
+        if found.get(name, 0) > HEAVY:
+            print(
+                f"{what}: the {name} was {found[name]:.0f}: its times are not the gateway's", file=sys.stderr
+            )
 
 
 def values(gateway: Gateway, seen: Loaded, cpu: float) -> dict[str, float]:
@@ -110,4 +144,5 @@ def values(gateway: Gateway, seen: Loaded, cpu: float) -> dict[str, float]:
         found["peak MiB"] = whole
         if proxy:
             found["proxy MiB"] = proxy
+            found["own MiB"] = gateway.own_mib
     return found

@@ -1,4 +1,4 @@
-"""How fast stored traces reach a subscriber, and how soon new ones do.
+"""How fast stored traces reach a subscriber.
 
 10,000 traces of about 8 KB, in sessions of ten turns whose histories grow, are read from the first to the
 last by a subscriber in a process of its own that takes the messages as they are.
@@ -24,9 +24,7 @@ from tests.servers import free_port
 
 from bench.compare.rows import Row
 from bench.compare.targets import MINE
-from bench.delivery import delivery_times
 from bench.pair import Pair, running
-from bench.watch import quantile
 from rolltrace.v1 import trace_pb2
 from rolltrace.v1 import trace_service_pb2 as pb
 from rolltrace.v1.trace_service_pb2_grpc import TraceServiceStub
@@ -34,8 +32,7 @@ from rolltrace_store import Commit, open_store
 
 COUNT = 10_000
 TURNS = 10
-CALLS = 300
-SHOWN = {"subscribe": ("traces/s", "MB/s"), "delivery": ("p50 ms", "p99 ms")}
+SHOWN = {"subscribe": ("traces/s", "MB/s")}
 
 
 def traces(count: int) -> Iterator[trace_pb2.Trace]:
@@ -87,13 +84,6 @@ def measure(rounds: int) -> Iterator[Row]:
                     command = [sys.executable, "-m", "bench.compare.reading", pair.target, str(COUNT), view]
                     said = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120).stdout
                     yield Row("subscribe", f"{MINE}, {view}", number, json.loads(said))
-
-
-def measure_delivery(rounds: int) -> Iterator[Row]:
-    for number in range(rounds):
-        times = asyncio.run(delivery_times(CALLS))
-        found = {"p50 ms": 1e3 * quantile(times, 0.5), "p99 ms": 1e3 * quantile(times, 0.99)}
-        yield Row("delivery", MINE, number, found)
 
 
 def subscriber(target: str, count: int, view: str) -> None:

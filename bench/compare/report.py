@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bench.compare.bounds import Measured, Verdict
 
+BEGIN, END = "<!-- a run of `make bench` -->", "<!-- the end of the run -->"
+"""Around the place of a run in a document."""
+
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
@@ -40,3 +43,10 @@ def judged(verdicts: Sequence[Verdict]) -> Iterator[str]:
     yield ""
     head = ["scenario", "figure", "target", "reached", "verdict"]
     yield from table(head, (verdict.cells() for verdict in verdicts))
+
+
+def placed(document: str, run: str) -> str:
+    """The document with this run between its marks instead of the last one; a run alone where it has none."""
+    before, found, rest = document.partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{run.strip()}\n\n{END}{after}" if found and ended else run

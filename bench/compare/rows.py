@@ -55,12 +55,12 @@ def with_ratios(rows: Iterable[Row]) -> Iterator[Row]:
     for row in rows:
         values = dict(row.values)
         direct = found.get((row.scenario, DIRECT, row.round))
-        if direct is not None and row.target != DIRECT and "mean ms" in values:
+        if direct and row.target != DIRECT and "mean ms" in values and "mean ms" in direct:
             values["added p50 ms"] = values["p50 ms"] - direct["p50 ms"]
             values["added p99 ms"] = values["p99 ms"] - direct["p99 ms"]
             values["added time %"] = 100 * (values["mean ms"] / direct["mean ms"] - 1)
         nginx = found.get((row.scenario, NGINX, row.round))
-        if nginx is not None and "calls/s" in values:
+        if nginx and "calls/s" in values and "calls/s" in nginx:
             values["of nginx's calls %"] = 100 * values["calls/s"] / nginx["calls/s"]
         yield Row(row.scenario, row.target, row.round, values)
 

@@ -27,8 +27,9 @@ def measure(rounds: int) -> Iterator[Row]:
     for number in range(max(rounds, TIMES)):
         with (
             tempfile.TemporaryDirectory() as folder,
-            running(iter([mine]), free_port(), Path(folder)) as (gateway,),
+            running(iter([mine]), free_port(), Path(folder)) as gateways,
         ):
-            took = gateway.started
+            took = [gateway.started for gateway in gateways]
         said = subprocess.run([sys.executable, "-c", IMPORT], stdout=subprocess.PIPE, check=True).stdout
-        yield Row("start", MINE, number, {"healthy after s": took, "client import ms": 1e3 * float(said)})
+        healthy = {"healthy after s": took[0]} if took else {"errors": 1.0}
+        yield Row("start", MINE, number, {**healthy, "client import ms": 1e3 * float(said)})

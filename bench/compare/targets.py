@@ -41,13 +41,12 @@ class Places:
 
 @dataclass(frozen=True)
 class Target:
-    """A gateway. `command` writes what files it needs; `traces` is where its traces are read over HTTP."""
+    """A gateway. `command` writes what files it needs; `flush` waits for what it writes later."""
 
     name: str
     path: str
     command: Callable[[Places], list[str]]
     program: str = ""
-    traces: str = ""
     flush: str = ""
 
     @property
@@ -73,13 +72,15 @@ http {{
 """
 
 
-def _rolltrace(durability: str) -> Callable[[Places], list[str]]:
+def rolltrace(name: str, durability: str, *more: str) -> Target:
+    """With settings of its own."""
+
     def command(places: Places) -> list[str]:
         settings = f"--port {places.port} --control-port {places.control_port} --durability {durability}"
         data = ["--db-path", str(places.folder / "data"), "--worker", places.worker]
-        return [sys.executable, "-m", "rolltrace_client", "up", *settings.split(), *data]
+        return [sys.executable, "-m", "rolltrace_client", "up", *settings.split(), *data, *more]
 
-    return command
+    return Target(name, SESSION_PATH, command)
 
 
 def _nginx(places: Places) -> list[str]:
@@ -121,16 +122,24 @@ TARGETS = (
     Target(DIRECT, PLAIN_PATH, lambda places: []),
     Target(NGINX, SESSION_PATH, _nginx, _nginx_program() or "no nginx"),
     Target(ROUTER, PLAIN_PATH, _router, ROUTER_PROGRAM),
-    Target(RLLM, SESSION_PATH, _rllm, RLLM_PROGRAM, "/sessions/{sid}/traces", "/admin/flush"),
-    Target(MINE, SESSION_PATH, _rolltrace("process")),
-    Target(MINE_POWER, SESSION_PATH, _rolltrace("power")),
+    Target(RLLM, SESSION_PATH, _rllm, RLLM_PROGRAM, "/admin/flush"),
+    rolltrace(MINE, "process"),
+    rolltrace(MINE_POWER, "power"),
 )
+
+
+_left_out: set[str] = set()
+
+
+def leave_out_peers() -> None:
+    _left_out.update((NGINX, ROUTER, RLLM))
 
 
 @cache
 def there() -> tuple[Target, ...]:
-    """All targets but the peers that are not installed, of which it tells."""
-    for target in TARGETS:
+    """All targets but the peers that are not wanted or not installed; of these it tells."""
+    wanted = [target for target in TARGETS if target.name not in _left_out]
+    for target in wanted:
         if not target.is_there:
             print(f"{target.name} is left out: `make bench-peers` installs it", file=sys.stderr)
-    return tuple(target for target in TARGETS if target.is_there)
+    return tuple(target for target in wanted if target.is_there)

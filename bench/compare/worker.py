@@ -41,12 +41,20 @@ class Sequence:
         self.ids: list[int] = []
         self.words: list[str] = []
         self.logprobs: list[Json] = []
+        self._written = bytearray(b"[")
+        self._ends = [1]
+
+    def prompt(self, length: int) -> bytes:
+        """The JSON of its first ids, which was written once: a long history costs no more than its copy."""
+        return bytes(memoryview(self._written)[: self._ends[length]]) + b"]"
 
     def reach(self, length: int) -> None:
         while len(self.ids) < length:
             word = " " + "".join(self._chance.choices("etaoinshrdlu", k=self._chance.randint(1, 6)))
             (logprob,) = struct.unpack("f", struct.pack("f", -self._chance.expovariate(2)))
             self.ids.append(self._chance.randrange(151_000))
+            self._written += b"%s%d" % (b"," if len(self.ids) > 1 else b"", self.ids[-1])
+            self._ends.append(len(self._written))
             self.words.append(word)
             said: Json = {"token": word, "logprob": logprob, "bytes": list(word.encode()), "top_logprobs": []}
             self.logprobs.append(said)
@@ -68,9 +76,8 @@ def whole(prompt: int, tokens: int) -> bytes:
         "choices": [_choice({"message": message}, logprobs, SEQUENCE.ids[prompt:end], "stop")],
         "usage": _usage(prompt, tokens),
         "prompt_logprobs": None,
-        "prompt_token_ids": SEQUENCE.ids[:prompt],
     }
-    body = _json(answer)
+    body = b'%s,"prompt_token_ids":%s}' % (_json(answer)[:-1], SEQUENCE.prompt(prompt))
     return OK % (b"application/json", len(body), body)
 
 
@@ -190,7 +197,7 @@ class Connection(asyncio.Protocol):
             if self._transport is None:
                 return True
             upto = place + count if place + count < len(said) - 1 else len(said)
-            self._transport.write(b"".join(said[place:upto]))
+            self._transport.write(said[place] if upto - place == 1 else b"".join(said[place:upto]))
             place = upto
             return place == len(said)
 

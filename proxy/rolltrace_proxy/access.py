@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from hmac import compare_digest
 
 from rolltrace_proxy.errors import Fault, Refused
-from rolltrace_proxy.headers import Fields
+from rolltrace_proxy.http1.interface import Fields
 from rolltrace_proxy.paths import Target
 from rolltrace_settings.settings import Settings
 from rolltrace_store.errors import InvalidArgumentError

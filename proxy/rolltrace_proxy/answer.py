@@ -6,14 +6,16 @@ else goes on piece by piece, so that nothing loses its timing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy import headers
 from rolltrace_proxy.capture import Captured
+from rolltrace_proxy.http1.interface import Fields
+from rolltrace_proxy.prompts import ReadPrompt
 from rolltrace_proxy.rewrite import Rewrite
 from rolltrace_proxy.stream_answer import StreamAnswer
+from rolltrace_proxy.tokens import pack_text
 from rolltrace_proxy.whole_answer import read_whole_answer
 
 
@@ -34,8 +36,9 @@ class Answer(Protocol):
 class WholeAnswer:
     """Holds all of it back, up to `most` bytes; a larger one goes on as it comes."""
 
-    def __init__(self, rewrite: Rewrite, status: int, most: int) -> None:
+    def __init__(self, rewrite: Rewrite, status: int, most: int, read_prompt: ReadPrompt) -> None:
         self._rewrite = rewrite
+        self._read_prompt = read_prompt
         self._status = status
         self._most = most
         self._size = 0
@@ -53,7 +56,9 @@ class WholeAnswer:
             return Captured(gaps=[pb.CaptureGap(kind=pb.CAPTURE_GAP_KIND_TOO_LARGE, message=why)])
         if not ended:
             return Captured(response_json=b"".join(self._pieces))
-        self._body, captured = read_whole_answer(self._rewrite, self._status, self._taken())
+        self._body, captured = read_whole_answer(
+            self._rewrite, self._status, self._taken(), self._read_prompt
+        )
         return captured
 
     def close(self) -> bytes:
@@ -80,16 +85,21 @@ class Untouched:
         return b""
 
 
-def answer_for(rewrite: Rewrite, status: int, fields: Mapping[str, str], most: int) -> Answer:
-    """How to read a recorded answer with this status and header; `most` bytes of it are held back."""
-    if headers.compressed(fields.items()):
+def answer_for(
+    rewrite: Rewrite, status: int, fields: Fields, most: int, read_prompt: ReadPrompt = pack_text
+) -> Answer:
+    """How to read a recorded answer with this status and header; `most` bytes of it are held back.
+
+    `read_prompt` is that of the session's Prompts.
+    """
+    if headers.compressed(fields):
         why = "the worker compressed its answer, though asked not to"
         return Untouched(pb.CaptureGap(kind=pb.CAPTURE_GAP_KIND_UNREADABLE, message=why))
-    kind = fields.get("Content-Type", "").partition(";")[0].strip().lower()
+    kind = headers.value_of(fields, "content-type").partition(";")[0].strip().lower()
     if kind == "text/event-stream":
-        return StreamAnswer(rewrite)
+        return StreamAnswer(rewrite, read_prompt)
     if kind == "application/json" or kind.endswith("+json") or rewrite.captures or status >= 400:
-        return WholeAnswer(rewrite, status, most)
+        return WholeAnswer(rewrite, status, most, read_prompt)
     why = f"an answer of type {kind or 'unknown'!r} is not kept"
     return Untouched(pb.CaptureGap(kind=pb.CAPTURE_GAP_KIND_ENDPOINT, message=why))
 

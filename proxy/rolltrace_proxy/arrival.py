@@ -12,19 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from rolltrace.v1 import session_pb2
 from rolltrace.v1 import trace_pb2 as pb
-from rolltrace.v1.session_pb2 import Session
 from rolltrace_proxy.call import Call, Event
 from rolltrace_proxy.errors import Fault, Refused, deleted, sealed
+from rolltrace_proxy.known_sessions import KnownSession, KnownSessions
+from rolltrace_proxy.limits import NO_LIMITS, exceeded
 from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.originals import Originals
 from rolltrace_proxy.retry import LATEST, Course, Join, Repeat, Replay, Run, after, to_join
 from rolltrace_proxy.running import Running
-from rolltrace_proxy.usage import Usage
 from rolltrace_proxy.workers import News, Workers
 from rolltrace_settings.settings import Settings
-from rolltrace_store.interface import ReadView, Store
+from rolltrace_store.interface import Glance, ReadView, Store
 
 ORPHANS_INTERVAL = 1.0
 """Seconds between two looks whether the proxy that runs a call lives, while a repeat waits for it."""
@@ -37,7 +36,7 @@ class Seen:
     """A consistent look at what matters to a call. `excess`: the limit that it would pass."""
 
     news: News | None
-    session: Session | None = None
+    session: KnownSession | None = None
     deleted: bool = False
     course: Course = ALONE
     excess: str = ""
@@ -53,14 +52,14 @@ class Arrivals:
         self._workers = workers
         self._running = running
         self._metrics = metrics
-        self._usage = Usage(settings, time.time_ns)
+        self._known = KnownSessions(settings)
         self._originals = Originals()
 
     async def pass_through(self) -> None:
         """Of a call without a record. Raises StoreError."""
         self._workers.take(await self._store.read(self._workers.look))
 
-    async def arrive(self, call: Call, repeat: Repeat) -> tuple[Session | None, Replay | Run]:
+    async def arrive(self, call: Call, repeat: Repeat) -> tuple[KnownSession | None, Replay | Run]:
         """Its session, if there is one yet, and its course. Raises Refused, StoreError."""
         joined = ""
         while True:
@@ -83,29 +82,41 @@ class Arrivals:
         """Whether the session takes no calls, so that not even a refusal is recorded there."""
 
         def look(view: ReadView) -> bool:
-            session = view.session(session_id)
-            if session is None:
-                return view.deleted(session_id) is not None
-            return session.state != session_pb2.SESSION_STATE_OPEN
+            seen = view.glance(session_id)
+            return seen.deleted if seen.row is None else not self._known.of(session_id, seen.row).is_open
 
         return await self._store.read(look)
 
     def _look(self, view: ReadView, session_id: str, repeat: Repeat, joined: str) -> Seen:
-        news, session = self._workers.look(view), view.session(session_id)
-        if session is None:
-            return Seen(news, deleted=view.deleted(session_id) is not None)
-        if session.state != session_pb2.SESSION_STATE_OPEN:
+        news, seen = self._workers.look(view), view.glance(session_id)
+        if seen.row is None:
+            return Seen(news, deleted=seen.deleted)
+        session = self._known.of(session_id, seen.row)
+        if not session.is_open:
             return Seen(news, session)
         course: Course = ALONE
         if repeat.number:
-            recorded = _latest(view, session, repeat.endpoint)
+            recorded = _latest(view, session_id, seen.call_count, repeat.endpoint)
             course = to_join(repeat, view.running(session_id)) or after(
                 repeat, recorded, self._originals.is_of, joined
             )
         if not isinstance(course, Run):
             return Seen(news, session, course=course)
-        excess = self._usage.excess(view, session, self._running.admitted(session_id))
-        return Seen(news, session, course=course, excess=excess)
+        return Seen(news, session, course=course, excess=self._excess(view, session_id, session, seen))
+
+    def _excess(self, view: ReadView, session_id: str, session: KnownSession, seen: Glance) -> str:
+        """The limit that one more call would pass, in words."""
+        limits = session.limits
+        if limits == NO_LIMITS:
+            return ""
+        in_flight = self._in_flight(view, session_id) if limits.max_calls else 0
+        return exceeded(limits, seen, created=session.created, in_flight=in_flight, now=time.time_ns())
+
+    def _in_flight(self, view: ReadView, session_id: str) -> int:
+        """The calls in flight: those that the store knows, and our own that it does not know yet."""
+        known = {call.trace.trace_id for call in view.running(session_id)}
+        own = self._running.admitted(session_id)
+        return len(known.union(name for name in own if view.trace(name) is None))
 
     async def _ended(self, session_id: str, trace_id: str) -> None:
         """Returns when the call does not run any more."""
@@ -124,16 +135,16 @@ class Arrivals:
 def _check(seen: Seen, session_id: str) -> None:
     if seen.deleted:
         raise deleted(session_id)
-    if seen.session is not None and seen.session.state != session_pb2.SESSION_STATE_OPEN:
+    if seen.session is not None and not seen.session.is_open:
         raise sealed(session_id)
     if seen.excess:
         message = f"Session {session_id!r} has used up what it may: {seen.excess}."
         raise Refused(Fault.SESSION_LIMIT, message)
 
 
-def _latest(view: ReadView, session: Session, endpoint: str) -> Iterator[pb.Trace]:
+def _latest(view: ReadView, session_id: str, call_count: int, endpoint: str) -> Iterator[pb.Trace]:
     """The session's last FULL traces of an endpoint, the latest first."""
-    bodies = list(view.traces(session.session_id, max(0, session.call_count - LATEST)))
+    bodies = list(view.traces(session_id, max(0, call_count - LATEST)))
     for body in reversed(bodies):
         trace = pb.Trace.FromString(body)
         if trace.endpoint == endpoint:

@@ -16,9 +16,10 @@ from msgspec.json import Decoder
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy import gaps
 from rolltrace_proxy.gaps import Gaps
+from rolltrace_proxy.prompts import ReadPrompt
 from rolltrace_proxy.raw_json import ANYTHING, INTEGER, OBJECT, STRING, Object, given, read, read_member
 from rolltrace_proxy.rewrite import Rewrite
-from rolltrace_proxy.tokens import PROMPT_KEY, Tokens, pack_ids, read_ids
+from rolltrace_proxy.tokens import PROMPT_KEY, Tokens, pack_text
 
 # vLLM's (FinishReason), and those of the OpenAI API.
 FINISH_REASONS = frozenset(
@@ -58,11 +59,12 @@ _USAGE: Decoder[_Usage] = Decoder(_Usage)
 class Reader:
     """Gathers prompt, tokens, finish reasons and usage; the answer's text is its callers' business."""
 
-    def __init__(self, rewrite: Rewrite) -> None:
+    def __init__(self, rewrite: Rewrite, read_prompt: ReadPrompt = pack_text) -> None:
         self.gaps = Gaps()
         self.error: str | None = None
         self.model = ""
         self._rewrite = rewrite
+        self._read_ids = read_prompt
         # Packed: thousands of streams hold theirs at once, and a list of numbers takes ten times as much.
         self._prompt: bytes | None = None
         self._tokens: dict[int, Tokens] = {}
@@ -115,13 +117,13 @@ class Reader:
     def _read_prompt(self, value: Raw | None, index: int | None) -> None:
         if value is None:
             return
-        ids = read_ids(value)
+        ids = self._read_ids(bytes(value))
         if ids is None:
             said = f"not a list of 32-bit ids: {gaps.quote(bytes(value))}"
             self.gaps.note(gaps.PROMPT_TOKEN_IDS, said)
         elif self._prompt is None:
-            self._prompt = pack_ids(ids)
-        elif pack_ids(ids) != self._prompt:
+            self._prompt = ids
+        elif ids != self._prompt:
             self._prompts_differ = True
             self.gaps.note(gaps.MISMATCH, "its prompt is not the trace's: the call had several", index)
 

@@ -17,29 +17,24 @@ import logging
 import time
 import uuid
 import zlib
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager, nullcontext
-
-import aiohttp
-from aiohttp import web
-from google.protobuf.json_format import MessageToDict
-from multidict import CIMultiDict
+from collections.abc import Awaitable
+from contextlib import nullcontext, suppress
 
 from rolltrace.v1 import trace_pb2 as pb
-from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_proxy import headers, retry, routing
 from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
-from rolltrace_proxy.breaker import Breaker
 from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State
 from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.errors import Fault, Refused, of_store
-from rolltrace_proxy.paths import Target, worker_url
+from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Fields, Request, Response
+from rolltrace_proxy.known_sessions import KnownSession
+from rolltrace_proxy.paths import Target, at_worker
 from rolltrace_proxy.replay import replay
 from rolltrace_proxy.retry import Repeat, Replay, Run
 from rolltrace_proxy.rewrite import Rewrite, rewrite
 from rolltrace_proxy.shared import Shared
-from rolltrace_proxy.upstream import Outgoing, fault_of, never_sent, unread
+from rolltrace_proxy.upstream import Outgoing, never_sent
 from rolltrace_store.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -50,7 +45,14 @@ MAX_ATTEMPTS = 5
 """Workers that are tried when no connection can be made."""
 
 
-async def carry_out(work: Coroutine[object, object, None], timeout: float | None = None) -> None:
+async def refuse(request: Request, refused: Refused, ids: Fields = ()) -> None:
+    """Answers with an error of the gateway's own."""
+    if refused.fault is Fault.REQUEST_TIMEOUT:  # what comes next would be taken for the rest of its body
+        request.close_after()
+    await request.reply(refused.status, "", [*refused.headers().items(), *ids], refused.body())
+
+
+async def carry_out(work: Awaitable[None], timeout: float | None = None) -> None:
     """Awaits work that must be done: it goes on, and its error is nobody's, if the caller is cancelled."""
     task = asyncio.ensure_future(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -59,17 +61,10 @@ async def carry_out(work: Coroutine[object, object, None], timeout: float | None
         finished.result()
 
 
-def refusal(refused: Refused, ids: dict[str, str]) -> web.Response:
-    answer = web.Response(status=refused.status, body=refused.body(), headers={**refused.headers(), **ids})
-    if refused.fault is Fault.REQUEST_TIMEOUT:  # what comes next would be taken for the rest of its body
-        answer.force_close()
-    return answer
-
-
 class Exchange:
     """A request of the data plane, while it runs."""
 
-    def __init__(self, shared: Shared, request: web.Request, target: Target) -> None:
+    def __init__(self, shared: Shared, request: Request, target: Target) -> None:
         self._shared = shared
         self._request = request
         self._target = target
@@ -78,7 +73,6 @@ class Exchange:
             str(uuid.uuid4()), target.session_id, target.endpoint, time.time_ns(), time.monotonic()
         )
         self._answer: Answer | None = None
-        self._agent: web.StreamResponse | None = None
         self._limit = asyncio.timeout(shared.settings.total_timeout)
         self._cut: Refused | None = None
         self._check = 0
@@ -95,38 +89,37 @@ class Exchange:
             self._cut = refused
             self._limit.reschedule(asyncio.get_running_loop().time())
 
-    async def run(self) -> web.StreamResponse:
-        """The answer as it was sent, or broken off; aiohttp sends what is left of a refusal."""
+    async def run(self) -> None:
+        """Answers the request, or breaks off the answer that has begun."""
         try:
-            return await self._run()
+            await self._run()
         except Refused as refused:
-            return await self._refuse(refused)
+            await self._refuse(refused)
         except asyncio.CancelledError:
             await self._abandon()
             raise
         except ConnectionResetError:
             await self._abandon()
-            return self._agent or web.StreamResponse()
         except Exception:
             log.exception("call %s failed in the gateway", self._call.trace_id)
-            return await self._refuse(Refused(Fault.INTERNAL, "The gateway failed; its log says more."))
+            await self._refuse(Refused(Fault.INTERNAL, "The gateway failed; its log says more."))
 
-    async def _run(self) -> web.StreamResponse:
+    async def _run(self) -> None:
         held = self._shared.running.hold(self) if self._recorded else nullcontext()
         try:
             async with self._limit:
                 with held:
-                    return await self._serve()
+                    await self._serve()
         except TimeoutError as error:
-            raise self._cut or self._late(error) from error
+            raise self._cut or self._late() from error
 
-    def _late(self, error: TimeoutError) -> Refused:
+    def _late(self) -> Refused:
         """Who was too slow, as the time of the whole call is over."""
         if self._body_read:
-            return fault_of(error, begun=False)
+            return Refused(Fault.TIMEOUT_TOTAL, "The call took longer than a call may take.")
         return Refused(Fault.REQUEST_TIMEOUT, "The request did not come in time (--total-timeout).")
 
-    async def _serve(self) -> web.StreamResponse:
+    async def _serve(self) -> None:
         self._check_limits()
         body = await self._read_body()
         self._body_read = True
@@ -135,10 +128,15 @@ class Exchange:
             self._shared.redaction.apply(self._call)
         session, course = await self._arrive()
         if isinstance(course, Replay):
-            return await self._replay(course.trace)
+            await self._replay(course.trace)
+            return
         plan = self._admit(session, course)
-        async with self._dispatched(plan) as response:
-            return await self._pass_on(plan, response)
+        response = await self._dispatch(plan)
+        try:
+            await self._pass_on(plan, response)
+        finally:
+            response.close()
+            self._shared.workers.ended(self._call.worker_id)
 
     def _check_limits(self) -> None:
         shared = self._shared
@@ -156,17 +154,15 @@ class Exchange:
 
     async def _read_body(self) -> bytes:
         most = self._shared.settings.max_body_size
-        too_large = Refused(Fault.BODY_TOO_LARGE, f"The body has more than {most} bytes (--max-body-size).")
-        if (self._request.content_length or 0) > most:
-            raise too_large
         try:
-            return await self._request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise too_large from None
-        except web.RequestPayloadError as error:
+            return await self._request.body(most)
+        except BodyTooLargeError:
+            said = f"The body has more than {most} bytes (--max-body-size)."
+            raise Refused(Fault.BODY_TOO_LARGE, said) from None
+        except BodyBrokenError as error:
             raise Refused(Fault.INVALID_REQUEST, f"The body could not be read: {error}") from None
 
-    async def _arrive(self) -> tuple[Session | None, Replay | Run]:
+    async def _arrive(self) -> tuple[KnownSession | None, Replay | Run]:
         """Takes in news of the workers, and tells what becomes of the call."""
         arrivals, call = self._shared.arrivals, self._call
         try:
@@ -174,13 +170,13 @@ class Exchange:
                 await arrivals.pass_through()
                 return None, Run()
             self._check = zlib.crc32(call.request)
-            call.retry_number = retry.number(self._request.headers.get(retry.RETRY_COUNT))
+            call.retry_number = retry.number(self._request.field(retry.RETRY_COUNT))
             repeat = Repeat(call.retry_number, call.endpoint, self._check, call.request)
             return await arrivals.arrive(call, repeat)
         except StoreError as error:
             raise of_store(error) from error
 
-    async def _replay(self, trace: pb.Trace) -> web.Response:
+    async def _replay(self, trace: pb.Trace) -> None:
         """Gives the recorded answer of an earlier attempt."""
         self._call.on(Event.REPLAY)
         self._shared.metrics.replays.inc()
@@ -189,18 +185,18 @@ class Exchange:
         except StoreError as error:
             log.warning("that trace %s was replayed is not noted: %s", trace.trace_id, error)
         kind, body = replay(trace)
-        fields = {"Content-Type": kind, headers.REPLAYED: "true"}
-        fields |= headers.ids(trace.trace_id, trace.session_id)
-        return web.Response(status=trace.http_status, body=body, headers=fields)
+        fields = [("Content-Type", kind), (headers.REPLAYED, "true")]
+        fields += headers.ids(trace.trace_id, trace.session_id)
+        await self._request.reply(trace.http_status, "", fields, body)
 
-    def _admit(self, session: Session | None, course: Run) -> Rewrite:
+    def _admit(self, session: KnownSession | None, course: Run) -> Rewrite:
         """Plans the request, and tells the store that the call begins."""
         call = self._call
-        enforced = MessageToDict(session.sampling_params) if session is not None else {}
+        enforced = session.sampling_params if session is not None else {}
         endpoint = call.endpoint if self._recorded else ""
         plan = rewrite(endpoint, call.request, enforced=enforced, model=self._shared.settings.model)
         call.model, call.streamed = plan.model, plan.streamed
-        call.labels = dict(session.labels) if session is not None else {}
+        call.labels = session.labels if session is not None else {}
         call.retried_trace_id = course.retried_trace_id
         if self._recorded:
             self._admission = self._shared.recorder.admit(call, self._check, self.cut)
@@ -208,108 +204,89 @@ class Exchange:
         call.admit()
         return plan
 
-    @asynccontextmanager
-    async def _dispatched(self, plan: Rewrite) -> AsyncGenerator[aiohttp.ClientResponse, None]:
-        """The answer of the first worker that takes a connection. Leaving ends the worker's work."""
+    async def _dispatch(self, plan: Rewrite) -> Response:
+        """The answer of the first worker that takes a connection; its call is counted until it `ended`."""
         workers, call = self._shared.workers, self._call
         candidates, refused = workers.candidates(), None
         names = routing.order(candidates, plan.model, call.session_id, call.trace_id)
         for worker in filter(None, map(workers.get, names[:MAX_ATTEMPTS])):
-            with workers.sending(worker.worker_id) as breaker:
-                call.dispatch(worker.worker_id)
-                try:
-                    response = await self._send(worker, plan, breaker)
-                except Refused as error:
-                    if not never_sent(error):
-                        raise
-                    breaker.failed(time.monotonic())
-                    refused = error
-                    continue
-                call.on(Event.ANSWER)
-                try:
-                    yield response
-                finally:
-                    response.close()
-                return
+            breaker = workers.begun(worker.worker_id)
+            call.dispatch(worker.worker_id)
+            try:
+                response = await self._shared.upstream.send(self._outgoing(worker, plan), breaker)
+            except BaseException as error:
+                workers.ended(worker.worker_id)
+                if not isinstance(error, Refused) or not never_sent(error):
+                    raise
+                breaker.failed(time.monotonic())
+                refused = error
+                continue
+            call.on(Event.ANSWER)
+            return response
         raise refused or Refused(Fault.NO_WORKER, routing.nobody(candidates, plan.model))
 
-    async def _send(self, worker: Worker, plan: Rewrite, breaker: Breaker) -> aiohttp.ClientResponse:
-        outgoing = Outgoing(
-            self._request.method,
-            worker_url(worker.url, worker.api_path, self._target),
-            headers.to_worker(self._shared.access.forwarded(self._request.headers.items()), worker.api_key),
-            plan.body or None,
-            worker.ca_pem,
-        )
-        return await self._shared.upstream.send(outgoing, breaker)
+    def _outgoing(self, worker: Worker, plan: Rewrite) -> Outgoing:
+        origin, asked = at_worker(worker.url, worker.api_path, self._target)
+        fields = headers.to_worker(self._shared.access.forwarded(self._request.fields), worker.api_key)
+        return Outgoing(self._request.method, origin, asked, fields, plan.body, worker.ca_pem)
 
-    async def _pass_on(self, plan: Rewrite, response: aiohttp.ClientResponse) -> web.StreamResponse:
+    async def _pass_on(self, plan: Rewrite, response: Response) -> None:
         """Each piece goes on as it comes, but for the end, which waits until the call is recorded."""
         answer = self._answer = self._answer_for(plan, response)
-        agent = web.StreamResponse(
-            status=response.status,
-            reason=response.reason,
-            headers=self._headers(response, same_length=not self._recorded),
-        )
         if not isinstance(answer, WholeAnswer):
-            await self._begin(agent)
+            await self._begin(response)
         while data := await self._read(response):
             if out := answer.feed(data):
-                await self._begin(agent)
-                await agent.write(out)
+                await self._begin(response)
+                await self._request.write(out)
         await self._finish(response, answer.capture())
-        if self._agent is None:
-            agent.content_length = len(answer.close())
-            await self._begin(agent)
-        await agent.write_eof(answer.close())
+        if self._request.status:
+            await self._request.end(answer.close())
+        else:
+            fields = self._fields(response, same_length=False)
+            await self._request.reply(response.status, response.reason, fields, answer.close())
         self._call.on(Event.CLOSE)
-        return agent
 
-    def _answer_for(self, plan: Rewrite, response: aiohttp.ClientResponse) -> Answer:
+    def _answer_for(self, plan: Rewrite, response: Response) -> Answer:
         if not self._recorded:
             return Untouched()
-        most = self._shared.settings.max_answer_size
-        return answer_for(plan, response.status, response.headers, most)
+        most, read_prompt = (
+            self._shared.settings.max_answer_size,
+            self._shared.prompts.of(self._call.session_id),
+        )
+        return answer_for(plan, response.status, response.fields, most, read_prompt)
 
-    async def _begin(self, agent: web.StreamResponse) -> None:
+    async def _begin(self, response: Response) -> None:
         """Sends the header, once; from now on an error can only break off."""
-        if self._agent is not None:
+        if self._request.status:
             return
-        if self._admission is not None:
+        if self._admission is not None and not self._admission.done():
+            self._shared.store.hurry()
             await asyncio.wait({self._admission})
-        self._agent = agent
-        await agent.prepare(self._request)
-        self._call.http_status = agent.status
+        fields = self._fields(response, same_length=not self._recorded)
+        await self._request.begin(response.status, response.reason, fields)
+        self._call.http_status = response.status
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: Response) -> bytes:
         """The next bytes of the worker's answer; none at its end."""
-        call = self._call
-        try:
-            data = await response.content.readany()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            data = unread(response)
-            if not data:
-                raise fault_of(error, begun=call.first_byte is not None) from error
-        if data and call.first_byte is None:
-            call.first_byte = time.monotonic()
-            self._shared.upstream.begun(response)
+        data = await response.read()
+        if data and self._call.first_byte is None:
+            self._call.first_byte = time.monotonic()
         return data
 
-    def _headers(self, response: aiohttp.ClientResponse, *, same_length: bool) -> CIMultiDict[str]:
-        kept = headers.to_agent(response.headers.items(), same_length=same_length)
-        kept.update(self._ids())
-        return kept
+    def _fields(self, response: Response, *, same_length: bool) -> list[tuple[str, str]]:
+        return headers.to_agent(response.fields, same_length=same_length) + self._ids()
 
-    def _ids(self) -> dict[str, str]:
-        return headers.ids(self._call.trace_id, self._call.session_id) if self._recorded else {}
+    def _ids(self) -> list[tuple[str, str]]:
+        return headers.ids(self._call.trace_id, self._call.session_id) if self._recorded else []
 
-    async def _finish(self, response: aiohttp.ClientResponse, captured: Captured) -> None:
+    async def _finish(self, response: Response, captured: Captured) -> None:
         """The worker's answer is all here."""
         self._limit.reschedule(None)
         call, now = self._call, time.monotonic()
         call.http_status = response.status
         if response.status >= 400:
-            said = captured.error or f"{response.status} {response.reason or ''}".rstrip()
+            said = captured.error or f"{response.status} {response.reason}".rstrip()
             call.end(Event.FAIL, now, "upstream_status", f"The worker answered: {said}")
         elif captured.error is not None:
             call.end(Event.FAIL, now, "upstream_error", f"The worker answered: {captured.error}")
@@ -324,28 +301,28 @@ class Exchange:
             shared.metrics.passed.inc()
             call.on(Event.COMMIT)
             return
-        sent_status = self._agent.status if self._agent is not None else 0
-        await carry_out(shared.recorder.record(call, captured, sent_status))
+        await shared.recorder.record(call, captured, self._request.status)
 
     def _partial(self) -> Captured:
         """What had come of the answer when it was cut off."""
         return self._answer.capture(ended=False) if self._answer is not None else Captured()
 
-    async def _refuse(self, refused: Refused) -> web.StreamResponse:
+    async def _refuse(self, refused: Refused) -> None:
         """Records the call, if that is still to be done, and lets the agent know."""
         self._shared.metrics.refusals.labels(refused.fault).inc()
         if self._call.running and not await self._dismissed(refused):
             event = Event.FAIL if refused.upstream and self._call.attempts else Event.REFUSE
-            self._call.http_status = self._agent.status if self._agent else refused.status
+            self._call.http_status = self._request.status or refused.status
             self._call.end(event, time.monotonic(), refused.fault, refused.message)
             try:
                 await self._commit(self._partial())
             except Refused as unrecorded:
                 refused = unrecorded
-        if self._agent is None:
-            return refusal(refused, self._ids())
-        self._break_off()
-        return self._agent
+        if self._request.status:
+            self._request.break_off()
+        else:
+            with suppress(ConnectionResetError):
+                await refuse(self._request, refused, self._ids())
 
     async def _dismissed(self, refused: Refused | None = None) -> bool:
         """Ends a call that is to leave no trace. None: its agent has gone, or the proxy is going."""
@@ -363,15 +340,6 @@ class Exchange:
             pass
         call.on(Event.DISMISS)
         return True
-
-    def _break_off(self) -> None:
-        """Closes the connection before the end of the answer. Without chunks only a reset tells the agent."""
-        if self._request.transport is None:
-            return
-        if self._request.version >= aiohttp.HttpVersion11:
-            self._request.transport.close()
-        else:
-            self._request.transport.abort()
 
     async def _abandon(self) -> None:
         """The agent has gone, or the proxy is going."""

@@ -6,17 +6,14 @@ it came. The worker is asked not to compress, so that its answer can be read. No
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from urllib.parse import quote
 
-from multidict import CIMultiDict
+from rolltrace_proxy.http1.interface import Fields
 
 TRACE_ID = "x-rolltrace-trace-id"
 SESSION_ID = "x-rolltrace-session-id"
 REPLAYED = "x-rolltrace-replayed"
 """Says that the answer is a recorded one, given again."""
-
-Fields = Collection[tuple[str, str]]
 
 _HOP_BY_HOP = frozenset(
     {
@@ -32,27 +29,34 @@ _HOP_BY_HOP = frozenset(
     }
 )
 # Made anew by whoever sends the message.
-_REQUEST_ONLY = frozenset({"host", "content-length", "accept-encoding", "expect"})
+_REQUEST_ONLY = _HOP_BY_HOP | {"host", "content-length", "accept-encoding", "expect"}
+_NOT_WITH_A_KEY = _REQUEST_ONLY | {"authorization"}
+_HOP_BY_HOP_AND_LENGTH = _HOP_BY_HOP | {"content-length"}
 
 
-def to_worker(fields: Fields, api_key: str) -> CIMultiDict[str]:
+def to_worker(fields: Fields, api_key: str) -> list[tuple[str, str]]:
     """The request's fields as the worker gets them; with an `api_key`, that replaces the agent's own."""
-    dropped = _REQUEST_ONLY | {"authorization"} if api_key else _REQUEST_ONLY
+    dropped = _NOT_WITH_A_KEY if api_key else _REQUEST_ONLY
     sent = _end_to_end(fields, dropped)
-    sent["Accept-Encoding"] = "identity"
+    sent.append(("Accept-Encoding", "identity"))
     if api_key:
-        sent["Authorization"] = f"Bearer {api_key}"
+        sent.append(("Authorization", f"Bearer {api_key}"))
     return sent
 
 
-def to_agent(fields: Fields, *, same_length: bool) -> CIMultiDict[str]:
+def to_agent(fields: Fields, *, same_length: bool) -> list[tuple[str, str]]:
     """The answer's fields as the agent gets them. `same_length`: the body is passed on untouched."""
-    return _end_to_end(fields, frozenset() if same_length else frozenset({"content-length"}))
+    return _end_to_end(fields, _HOP_BY_HOP if same_length else _HOP_BY_HOP_AND_LENGTH)
 
 
-def ids(trace_id: str, session_id: str) -> dict[str, str]:
+def ids(trace_id: str, session_id: str) -> list[tuple[str, str]]:
     """The fields that name the record of an answer. The session id is percent-encoded as in a URL."""
-    return {TRACE_ID: trace_id, SESSION_ID: quote(session_id, safe="/:@!$&'()*+,;=")}
+    return [(TRACE_ID, trace_id), (SESSION_ID, quote(session_id, safe="/:@!$&'()*+,;="))]
+
+
+def value_of(fields: Fields, name: str) -> str:
+    """The first value of the field with this lower-case name, or nothing."""
+    return next((value for given, value in fields if given.lower() == name), "")
 
 
 def compressed(fields: Fields) -> bool:
@@ -61,17 +65,14 @@ def compressed(fields: Fields) -> bool:
     return any(coding not in ("", "identity") for coding in codings)
 
 
-def size(fields: Iterable[tuple[bytes, bytes]]) -> int:
-    """Bytes of a header section on the wire, line ends included."""
-    return sum(len(name) + len(value) + 4 for name, value in fields)
-
-
-def _end_to_end(fields: Fields, dropped: frozenset[str]) -> CIMultiDict[str]:
-    kept = [(name, value) for name, value in fields if name.lower() not in _HOP_BY_HOP]
-    named = {
-        token.strip().lower()
-        for name, value in fields
-        if name.lower() == "connection"
-        for token in value.split(",")
-    }
-    return CIMultiDict((n, v) for n, v in kept if n.lower() not in named and n.lower() not in dropped)
+def _end_to_end(fields: Fields, dropped: frozenset[str]) -> list[tuple[str, str]]:
+    kept: list[tuple[str, str]] = []
+    named: set[str] = set()
+    for name, value in fields:
+        lower = name.lower()
+        if lower == "connection":
+            named.update(token.strip().lower() for token in value.split(","))
+        elif lower not in dropped:
+            kept.append((name, value))
+    named -= {"close", "keep-alive"}
+    return [field for field in kept if field[0].lower() not in named] if named else kept

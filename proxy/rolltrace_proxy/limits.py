@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from rolltrace.v1.session_pb2 import Session
 from rolltrace_settings.settings import Settings
+from rolltrace_store.interface import Glance
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,9 @@ class Limits:
     max_calls: int
     max_tokens: int
     max_time: float
+
+
+NO_LIMITS = Limits(0, 0, 0.0)
 
 
 def limits_of(session: Session, settings: Settings) -> Limits:
@@ -31,21 +35,17 @@ def limits_of(session: Session, settings: Settings) -> Limits:
     )
 
 
-def exceeded(limits: Limits, session: Session, *, refused: int, in_flight: int, now_ns: int) -> str:
+def exceeded(limits: Limits, seen: Glance, *, created: int, in_flight: int, now: int) -> str:
     """Which limit one more call would pass, in words; empty when none.
 
-    `session` has its counts; `refused` of its recorded calls were; `in_flight` are admitted and not recorded.
-    `now_ns` in nanoseconds since 1970.
+    `in_flight` calls are admitted and not recorded. `created` and `now` in nanoseconds since 1970.
     """
-    ended = session.call_count - refused
+    ended = seen.call_count - seen.refused_call_count
     if 0 < limits.max_calls <= ended + in_flight:
         return f"max_calls is {limits.max_calls}, and it has made {ended}, with {in_flight} more in flight"
-    tokens = session.prompt_token_count + session.completion_token_count
-    if 0 < limits.max_tokens <= tokens:
-        return f"max_tokens is {limits.max_tokens}, and its calls have taken {tokens}"
-    if not session.HasField("create_time"):  # its first call
-        return ""
-    age = (now_ns - session.create_time.ToNanoseconds()) / 1e9
+    if 0 < limits.max_tokens <= seen.token_count:
+        return f"max_tokens is {limits.max_tokens}, and its calls have taken {seen.token_count}"
+    age = (now - created) / 1e9
     if 0 < limits.max_time <= age:
         return f"max_time is {limits.max_time:g} s, and it is {age:.1f} s old"
     return ""

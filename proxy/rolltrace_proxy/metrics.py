@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -23,12 +24,26 @@ _CALL_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 180
 _COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
 
 
+_MOST_SERIES = 1000
+
+
 def endpoint_label(endpoint: str) -> str:
     return endpoint if endpoint in _KNOWN else "other"
 
 
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """What one recorded call counts in."""
+
+    calls: Counter
+    latency: Histogram
+    first_byte: Histogram
+
+
 class Metrics:
     def __init__(self) -> None:
+        # To find one by its labels costs more than to count in it.
+        self._series: dict[tuple[str, int, int], _Series] = {}
         self._registry = r = CollectorRegistry()
         self.calls = Counter(
             "rolltrace_calls", "Recorded calls that ended.", ["endpoint", "status", "http_status"], registry=r
@@ -82,15 +97,29 @@ class Metrics:
 
     def ended(self, trace: pb.Trace) -> None:
         """Counts a recorded call."""
-        endpoint = endpoint_label(trace.endpoint)
-        status = pb.CallStatus.Name(trace.status).removeprefix("CALL_STATUS_").lower()
-        self.calls.labels(endpoint, status, str(trace.http_status)).inc()
-        self.latency.labels(endpoint).observe(_seconds(trace.latency))
+        endpoint, status, http_status = trace.endpoint, trace.status, trace.http_status
+        series = self._series.get((endpoint, status, http_status))
+        if series is None:
+            series = self._series_of(endpoint, status, http_status)
+        series.calls.inc()
+        series.latency.observe(_seconds(trace.latency))
         if trace.HasField("time_to_first_token"):
-            self.first_byte.labels(endpoint).observe(_seconds(trace.time_to_first_token))
+            series.first_byte.observe(_seconds(trace.time_to_first_token))
         for gap in trace.capture_gaps:
             kind = pb.CaptureGapKind.Name(gap.kind).removeprefix("CAPTURE_GAP_KIND_").lower()
             self.gaps.labels(kind).inc()
+
+    def _series_of(self, endpoint: str, status: pb.CallStatus.ValueType, http_status: int) -> _Series:
+        label = endpoint_label(endpoint)
+        name = pb.CallStatus.Name(status).removeprefix("CALL_STATUS_").lower()
+        series = _Series(
+            self.calls.labels(label, name, str(http_status)),
+            self.latency.labels(label),
+            self.first_byte.labels(label),
+        )
+        if len(self._series) < _MOST_SERIES:  # an endpoint is the agent's to name
+            self._series[endpoint, status, http_status] = series
+        return series
 
     def render(self, worker_ids: Collection[str]) -> bytes:
         """The text exposition format, of workers only those that are registered now."""
@@ -128,4 +157,4 @@ def _gauge(name: str, text: str, registry: CollectorRegistry, labels: Sequence[s
 
 
 def _seconds(duration: Duration) -> float:
-    return duration.ToNanoseconds() / 1e9
+    return duration.seconds + duration.nanos / 1e9

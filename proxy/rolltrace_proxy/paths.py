@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 from rolltrace_proxy.errors import Fault, Refused
@@ -19,6 +20,7 @@ _SESSIONS = "/sessions/"
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
+_REMEMBERED_SIZE = 512
 _SEPARATOR = re.compile(r"[/\\]")
 
 
@@ -41,8 +43,11 @@ def parse(raw: str) -> Target | None:
 
     None when it is not of the data plane. Raises Refused (400) for an id or a path that is not allowed.
     """
-    authority = _AUTHORITY.match(raw)
-    path, mark, query = raw[authority.end() if authority else 0 :].partition("#")[0].partition("?")
+    return _remembered(raw) if len(raw) <= _REMEMBERED_SIZE else _parse(raw)
+
+
+def _parse(raw: str) -> Target | None:
+    path, mark, query = _split(raw)
     if path.startswith(_SESSIONS):
         found = _split_session(path[len(_SESSIONS) :])
         if found is None:
@@ -55,9 +60,33 @@ def parse(raw: str) -> Target | None:
     return Target(session_id, _ascii(tail), _ascii(mark + query), _endpoint(tail))
 
 
-def worker_url(url: str, api_path: str, target: Target) -> str:
-    """The worker's URL for this request: `api_path` ("/v1" when empty) stands for the agent's "/v1"."""
-    return f"{url}{(api_path or '/v1').rstrip('/')}{target.tail}{target.query}"
+def page(raw: str) -> str:
+    """The path of a request target, in which there is nothing else that a page is chosen by."""
+    return raw if raw.startswith(_SESSIONS) else _split(raw)[0]
+
+
+def _split(raw: str) -> tuple[str, str, str]:
+    """The path, the question mark, the query."""
+    authority = _AUTHORITY.match(raw)
+    return raw[authority.end() if authority else 0 :].partition("#")[0].partition("?")
+
+
+_remembered = lru_cache(maxsize=4096)(_parse)
+"""A session asks for the same thing again and again."""
+
+
+def at_worker(url: str, api_path: str, target: Target) -> tuple[str, str]:
+    """The worker's origin, and what it is asked for there: `api_path` ("/v1" when empty) stands for the
+    agent's "/v1"."""
+    origin, base = _origin(url)
+    return origin, f"{base}{(api_path or '/v1').rstrip('/')}{target.tail}{target.query}"
+
+
+@lru_cache(maxsize=1024)
+def _origin(url: str) -> tuple[str, str]:
+    """An http URL's scheme and authority, and its path."""
+    slash = url.find("/", url.index("://") + 3)
+    return (url, "") if slash < 0 else (url[:slash], url[slash:])
 
 
 def _split_session(rest: str) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from rolltrace.v1 import trace_pb2 as pb
@@ -20,7 +21,7 @@ from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.unrecorded import Unrecorded
 from rolltrace_store.errors import StoreError
-from rolltrace_store.interface import Store
+from rolltrace_store.interface import Commit, Store
 
 log = logging.getLogger(__name__)
 
@@ -54,25 +55,39 @@ class Recorder:
         return admission
 
     async def record(self, call: Call, captured: Captured, sent_status: int) -> None:
-        """Records a call that has ended. `sent_status`: what the agent was sent, 0 for nothing yet.
+        """Records a call that has ended, even if the caller is cancelled meanwhile. `sent_status`: what the
+        agent was sent, 0 for nothing yet.
 
         Raises Refused when the store can't.
         """
         trace = call.trace()
         fill(trace, captured)
+        begun = time.monotonic()
+        recording = asyncio.ensure_future(self._store.append_trace(trace))
+        recording.add_done_callback(lambda done: self._settle(call, trace, done, begun, sent_status))
         try:
-            with self._metrics.commit.time():
-                await self._store.append_trace(trace)
+            await asyncio.shield(recording)
         except StoreError as error:
-            call.on(Event.LOSE)
-            refused = of_store(error)
-            self._lose(call, trace, refused, sent_status)
-            raise refused from error
-        call.on(Event.COMMIT)
-        self._metrics.ended(trace)
+            raise of_store(error) from error
+
+    def _settle(
+        self, call: Call, trace: pb.Trace, done: asyncio.Future[Commit], begun: float, sent_status: int
+    ) -> None:
+        """The store has decided."""
+        self._metrics.commit.observe(time.monotonic() - begun)
+        error = done.exception()
+        if error is None:
+            call.on(Event.COMMIT)
+            self._metrics.ended(trace)
+            return
+        call.on(Event.LOSE)
+        if isinstance(error, StoreError):
+            self._lose(call, trace, of_store(error), sent_status)
+        else:
+            log.error("call %s could not be recorded", call.trace_id, exc_info=error)
 
     def _lose(self, call: Call, trace: pb.Trace, refused: Refused, sent_status: int) -> None:
-        if refused.fault is Fault.SESSION_DELETED:
+        if refused.fault in (Fault.SESSION_DELETED, Fault.SESSION_SEALED):
             log.info("call %s is not recorded: %s", call.trace_id, refused)
             return
         self._metrics.lost.inc()

@@ -43,6 +43,8 @@ def order(workers: Sequence[Candidate], model: str, session_id: str, call_id: st
     is left out until a probe is due. Without a session the least loaded come first; `call_id` breaks ties.
     """
     serving = [w for w in workers if _serves(w, model) and not w.refusing]
+    if len(serving) == 1:
+        return [serving[0].worker_id]
     tiers: dict[tuple[bool, bool], list[Candidate]] = {}
     for worker in serving:
         tiers.setdefault((not worker.usable, worker.cordoned), []).append(worker)

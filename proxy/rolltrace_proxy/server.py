@@ -12,14 +12,13 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from aiohttp import HttpVersion11, web
-from aiohttp.http_exceptions import HttpProcessingError
-
-from rolltrace_proxy import headers, paths
+from rolltrace_proxy import paths
 from rolltrace_proxy.access import DENIALS, Access
 from rolltrace_proxy.errors import Fault, Refused, sealed
-from rolltrace_proxy.forward import Exchange, refusal
+from rolltrace_proxy.forward import Exchange, refuse
 from rolltrace_proxy.health import JsonObject, health, worker_health
+from rolltrace_proxy.http1.interface import Request
+from rolltrace_proxy.http1.listener import Listener
 from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.redaction import Redaction, load_hook
 from rolltrace_proxy.shared import Shared
@@ -32,36 +31,14 @@ from rolltrace_settings.tls import reload_certificate, server_context
 from rolltrace_store.errors import StoreError
 from rolltrace_store.interface import Store
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[Request], Awaitable[None]]
 
 TICK = 0.2
 """Seconds between looks at the workers and the gauges."""
-BACKLOG = 4096
-"""Connections that wait to be taken: the rollouts of a step all begin at once. The system may hold fewer."""
+_JSON = (("Content-Type", "application/json; charset=utf-8"),)
+_PLAIN = (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),)
 
 log = logging.getLogger(__name__)
-
-
-def blame_the_peer(record: logging.LogRecord) -> bool:
-    """A filter of aiohttp's log: what is not HTTP is a line, not an error of ours with its traceback."""
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
-        record.levelno, record.levelname = logging.WARNING, "WARNING"
-        record.msg = "a request that is not HTTP/1.1, or not well formed, from %s"
-        record.exc_info = None
-    return True
-
-
-async def expect(request: web.Request) -> web.Response | None:
-    """Tells an agent to go on that waits for that (RFC 9110, 10.1.1). aiohttp's own would quote whatever else
-    is expected, which may be no UTF-8."""
-    if request.version < HttpVersion11:
-        return None
-    if request.headers["Expect"].lower() != "100-continue":
-        return refusal(Refused(Fault.EXPECTATION_FAILED, "Only 100-continue may be expected."), {})
-    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0  # of what follows, as aiohttp counts it
-    return None
 
 
 class Proxy:
@@ -73,17 +50,12 @@ class Proxy:
         self._tls = server_context(settings)
         redaction = Redaction(load_hook(settings.redact))
         self.shared = Shared(settings, store, Workers(store), Upstream(settings), Metrics(), redaction)
-        logging.getLogger("aiohttp.server").addFilter(blame_the_peer)
-        self._runner = web.AppRunner(
-            self._app(),
-            handler_cancellation=True,
-            access_log=None,
-            auto_decompress=False,
-            # Above our own limit, which answers more clearly than the parser does.
-            max_line_size=2 * settings.max_header_size,
-            max_field_size=2 * settings.max_header_size,
-            shutdown_timeout=1.0,
-        )
+        self.listener = Listener(self._handle, settings.max_header_size)
+        self._pages: dict[str, Handler] = {
+            "/health": self._health,
+            "/health/workers": self._guarded(self._worker_health),
+            "/metrics": self._guarded(self._metrics),
+        }
         self._tasks: list[asyncio.Task[None]] = []
         self._host, self._port = settings.host, settings.port
 
@@ -92,30 +64,13 @@ class Proxy:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{'https' if self._tls else 'http'}://{host}:{self._port}"
 
-    def _app(self) -> web.Application:
-        app = web.Application(client_max_size=self._settings.max_body_size)
-        app.router.add_get("/health", self._health, expect_handler=expect)
-        app.router.add_get("/health/workers", self._guarded(self._worker_health), expect_handler=expect)
-        app.router.add_get("/metrics", self._guarded(self._metrics), expect_handler=expect)
-        app.router.add_route("*", "/{path:.*}", self._call, expect_handler=expect)
-        return app
-
     async def start(self) -> None:
         secret = await self._store.read(lambda view: view.secret())
         self.shared.access = Access(admin_tokens(self._settings), secret, self._settings)
         await self._refresh()
-        await self._runner.setup()
-        shared_port = self._settings.proxies > 1
-        site = web.TCPSite(
-            self._runner,
-            self._host,
-            self._port,
-            reuse_port=shared_port,
-            backlog=BACKLOG,
-            ssl_context=self._tls,
+        self._port = await self.listener.start(
+            self._host, self._port, self._tls, shared_port=self._settings.proxies > 1
         )
-        await site.start()
-        self._port = self._runner.addresses[0][1]
         self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._name_lost())]
 
     def reload(self) -> None:
@@ -134,8 +89,7 @@ class Proxy:
         """Returns when no call runs any more."""
         shared = self.shared
         shared.draining = True
-        for site in list(self._runner.sites):
-            await site.stop()
+        self.listener.stop()
         if shared.tasks:
             await asyncio.wait(shared.tasks, timeout=self._settings.drain_timeout)
         shared.stopping = True
@@ -149,67 +103,69 @@ class Proxy:
         await self.drain()
         for task in self._tasks:
             task.cancel()
-        await self._runner.cleanup()
+        await self.listener.close()
         await self.shared.upstream.close()
 
-    async def _call(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, request: Request) -> None:
+        page = self._pages.get(paths.page(request.target)) if request.method in ("GET", "HEAD") else None
+        await (page or self._call)(request)
+
+    async def _call(self, request: Request) -> None:
         try:
-            target = paths.parse(request.raw_path)
+            target = paths.parse(request.target)
             if target is None:
                 raise Refused(Fault.NOT_FOUND, "Agents call /sessions/{session_id}/v1/... or /v1/...")
-            if headers.size(request.raw_headers) > self._settings.max_header_size:
-                raise Refused(
-                    Fault.HEADERS_TOO_LARGE,
-                    f"The header has more than {self._settings.max_header_size} bytes (--max-header-size).",
-                )
-            target = self.shared.access.admit(request.headers.items(), target)
+            target = self.shared.access.admit(request.fields, target)
         except Refused as refused:
-            return self._deny(refused)
+            await self._deny(request, refused)
+            return
         task = asyncio.current_task()
         assert task is not None
         self.shared.tasks.add(task)
         try:
-            return await Exchange(self.shared, request, target).run()
+            await Exchange(self.shared, request, target).run()
         finally:
             self.shared.tasks.discard(task)
 
-    async def _health(self, _: web.Request) -> web.Response:
+    async def _health(self, request: Request) -> None:
         error = ""
         try:
             await self._refresh()
         except StoreError as failed:
             error = str(failed)
         shared = self.shared
-        return _json(*health(shared.workers, len(shared.tasks), draining=shared.draining, store_error=error))
+        status, said = health(shared.workers, len(shared.tasks), draining=shared.draining, store_error=error)
+        await _say(request, status, said)
 
-    def _deny(self, refused: Refused) -> web.Response:
+    async def _deny(self, request: Request, refused: Refused) -> None:
         """A request that is not let in: it is counted, and leaves no trace."""
         if refused.fault in DENIALS:
             self.shared.metrics.denied.labels(refused.fault).inc()
-        return refusal(refused, {})
+        with suppress(ConnectionResetError):
+            await refuse(request, refused)
 
     def _guarded(self, handler: Handler) -> Handler:
         """For what belongs to no session: the admin's alone, where keys are asked for."""
 
-        async def guarded(request: web.Request) -> web.Response:
+        async def guarded(request: Request) -> None:
             try:
-                self.shared.access.admit_admin(request.headers.items())
+                self.shared.access.admit_admin(request.fields)
             except Refused as refused:
-                return self._deny(refused)
-            return await handler(request)
+                await self._deny(request, refused)
+                return
+            await handler(request)
 
         return guarded
 
-    async def _worker_health(self, _: web.Request) -> web.Response:
-        return _json(*worker_health(self.shared.workers))
+    async def _worker_health(self, request: Request) -> None:
+        await _say(request, *worker_health(self.shared.workers))
 
-    async def _metrics(self, _: web.Request) -> web.Response:
+    async def _metrics(self, request: Request) -> None:
         with suppress(StoreError):  # /health says it
             await self._refresh()
         self._measure()
-        kind = "text/plain; version=0.0.4; charset=utf-8"
         worker_ids = {row.worker_id for row in self.shared.workers.rows()}
-        return web.Response(body=self.shared.metrics.render(worker_ids), headers={"Content-Type": kind})
+        await request.reply(200, "", _PLAIN, self.shared.metrics.render(worker_ids))
 
     async def _refresh(self) -> None:
         """Takes in news of the workers and of sessions that end."""
@@ -250,8 +206,8 @@ class Proxy:
             shared.metrics.worker_in_flight.labels(row.worker_id).set(shared.workers.in_flight(row.worker_id))
 
 
-def _json(status: int, answer: JsonObject) -> web.Response:
-    return web.Response(status=status, body=json.dumps(answer).encode(), content_type="application/json")
+async def _say(request: Request, status: int, answer: JsonObject) -> None:
+    await request.reply(status, "", _JSON, json.dumps(answer).encode())
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from rolltrace_proxy.access import Access
 from rolltrace_proxy.arrival import Arrivals
 from rolltrace_proxy.metrics import Metrics
+from rolltrace_proxy.prompts import Prompts
 from rolltrace_proxy.recorder import Recorder
 from rolltrace_proxy.redaction import Redaction
 from rolltrace_proxy.running import Running
@@ -32,6 +33,7 @@ class Shared:
     """No new calls."""
     stopping: bool = False
     """The calls that still run are being cancelled."""
+    prompts: Prompts = field(default_factory=Prompts)
     running: Running = field(default_factory=Running)
     arrivals: Arrivals = field(init=False)
     recorder: Recorder = field(init=False)

@@ -15,6 +15,7 @@ from rolltrace_proxy import gaps
 from rolltrace_proxy.capture import Captured, Reader, error_message, strip
 from rolltrace_proxy.merge import Merge
 from rolltrace_proxy.plain_chunks import PlainChunks, plain_chunks
+from rolltrace_proxy.prompts import ReadPrompt
 from rolltrace_proxy.raw_json import (
     NULL,
     OBJECT,
@@ -28,7 +29,7 @@ from rolltrace_proxy.raw_json import (
 )
 from rolltrace_proxy.rewrite import ID_KEYS, LOGPROB_KEYS, Rewrite
 from rolltrace_proxy.sse import MAX_EVENT_BYTES, Event, EventFramer, EventTooLargeError, parse_event
-from rolltrace_proxy.tokens import ID_KEY
+from rolltrace_proxy.tokens import ID_KEY, pack_text
 
 _DONE = b"[DONE]"
 _EMPTY_TEXT = Raw(b'""')
@@ -38,10 +39,16 @@ _NOTHING = (NULL, _EMPTY_TEXT, Raw(b"[]"))
 class StreamAnswer:
     """feed() what the worker sends; at its end capture(), commit, and send what close() gives."""
 
-    def __init__(self, rewrite: Rewrite, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(
+        self,
+        rewrite: Rewrite,
+        read_prompt: ReadPrompt = pack_text,
+        *,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+    ) -> None:
         self._rewrite = rewrite
         self._framer = EventFramer(max_event_bytes)
-        self._reader = Reader(rewrite)
+        self._reader = Reader(rewrite, read_prompt)
         self._merge = Merge()
         self._plain = plain_chunks(rewrite)
         # vLLM sends chunks that say nothing to those who asked for either.

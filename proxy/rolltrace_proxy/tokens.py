@@ -13,9 +13,8 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from typing import Annotated
 
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from rolltrace_proxy import gaps
@@ -27,7 +26,7 @@ PROMPT_KEY = "prompt_token_ids"
 ID_KEY = "token_ids"
 LOGPROBS_KEY = "logprobs"
 
-_IDS: Decoder[list[int]] = Decoder(list[Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]])
+_IDS: Decoder[list[int]] = Decoder(list[int])
 
 
 class _TokenLogprob(Struct, gc=False):
@@ -49,20 +48,21 @@ class _Logprobs(Struct, gc=False):
 _LOGPROBS: Decoder[_Logprobs] = Decoder(_Logprobs)
 
 
-def read_ids(value: Raw) -> list[int] | None:
-    """A list of int32, or None."""
-    return read(_IDS, value)
-
-
-def pack_ids(ids: list[int]) -> bytes:
-    """Little-endian int32."""
-    return struct.pack(f"<{len(ids)}i", *ids)
+def pack_text(text: Raw | bytes) -> bytes | None:
+    """The int32, little-endian, of a JSON list of them; None for anything else."""
+    ids = read(_IDS, text)
+    try:
+        return None if ids is None else struct.pack(f"<{len(ids)}i", *ids)
+    except struct.error:
+        return None
 
 
 def _pack_logprobs(values: Sequence[float | None]) -> bytes | None:
     """Little-endian float32; None when a value is beyond float32."""
+    if None in values:
+        values = [math.nan if value is None else value for value in values]
     try:
-        return struct.pack(f"<{len(values)}f", *[math.nan if value is None else value for value in values])
+        return struct.pack(f"<{len(values)}f", *values)
     except OverflowError:
         return None
 
@@ -81,22 +81,23 @@ class Tokens:
 
     def add(self, choice: Object, *, speaks: bool, echoed: int = 0) -> None:
         """One piece. speaks: it holds text; echoed: that many prompt tokens may lead its logprobs."""
-        ids = self._add_ids(given(choice, ID_KEY), speaks=speaks)
-        if ids is not None:
-            self._add_logprobs(given(choice, LOGPROBS_KEY), len(ids), echoed)
+        count = self._add_ids(given(choice, ID_KEY), speaks=speaks)
+        if count is not None:
+            self._add_logprobs(given(choice, LOGPROBS_KEY), count, echoed)
 
-    def _add_ids(self, value: Raw | None, *, speaks: bool) -> list[int] | None:
+    def _add_ids(self, value: Raw | None, *, speaks: bool) -> int | None:
+        """How many; None when they are not to be had."""
         if value is None:
             if speaks:
                 self._gaps.note(gaps.TOKEN_IDS, "text came without ids", self._index)
             return None
         self._given = True
-        ids = read_ids(value)
+        ids = pack_text(value)
         if ids is None:
             self._note(gaps.TOKEN_IDS, f"not a list of 32-bit ids: {gaps.quote(bytes(value))}")
             return None
-        self._ids += pack_ids(ids)
-        return ids
+        self._ids += ids
+        return len(ids) // 4
 
     def _add_logprobs(self, value: Raw | None, count: int, echoed: int) -> None:
         values = None if value is None else self._read_logprobs(value)

@@ -7,11 +7,15 @@ from msgspec import Raw
 from rolltrace_proxy import gaps
 from rolltrace_proxy.capture import Captured, Reader, error_message, strip
 from rolltrace_proxy.merge import as_message
+from rolltrace_proxy.prompts import ReadPrompt
 from rolltrace_proxy.raw_json import OBJECTS, STRING, Object, given, mend, read_member, read_object, write
 from rolltrace_proxy.rewrite import Rewrite
+from rolltrace_proxy.tokens import pack_text
 
 
-def read_whole_answer(rewrite: Rewrite, status: int, body: bytes) -> tuple[bytes, Captured]:
+def read_whole_answer(
+    rewrite: Rewrite, status: int, body: bytes, read_prompt: ReadPrompt = pack_text
+) -> tuple[bytes, Captured]:
     """The body for the agent, and the capture of a whole body with its HTTP status. Never raises.
 
     A body that has to be mended to be read goes on as it came. So does an error answer (status from 400
@@ -19,11 +23,11 @@ def read_whole_answer(rewrite: Rewrite, status: int, body: bytes) -> tuple[bytes
     """
     top = read_object(body)
     if top is None and (mended := mend(body)) is not None:
-        return body, read_whole_answer(rewrite, status, mended)[1]
+        return body, read_whole_answer(rewrite, status, mended, read_prompt)[1]
     if status >= 400:
         said = None if top is None else error_message(top)
         return body, Captured(response_json=body, error=said or f"the worker answered HTTP {status}")
-    reader = Reader(rewrite)
+    reader = Reader(rewrite, read_prompt)
     if not rewrite.captures:
         reader.gaps.note(gaps.ENDPOINT, "no tokens are captured on this endpoint")
         return body, Captured(response_json=body, gaps=reader.gaps.messages())

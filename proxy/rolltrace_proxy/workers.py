@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rolltrace.v1 import worker_pb2 as pb
@@ -38,6 +37,8 @@ class Workers:
         self._rows: dict[str, pb.Worker] = {}
         self._in_flight: Counter[str] = Counter()
         self._breakers: dict[str, Breaker] = {}
+        self._candidates: list[Candidate] = []
+        """As they are without a call."""
         self._draining = False
 
     def look(self, view: ReadView) -> News | None:
@@ -53,6 +54,7 @@ class Workers:
         self._rows = {row.worker_id: row for row in news.rows}
         self._in_flight = +self._in_flight
         self._breakers = {name: self._breakers.get(name, Breaker()) for name in self._rows}
+        self._candidates = [_candidate(row) for row in news.rows if row.state != pb.WORKER_STATE_DRAINING]
         self._draining = any(row.state == pb.WORKER_STATE_DRAINING for row in news.rows)
 
     def rows(self) -> list[pb.Worker]:
@@ -72,35 +74,49 @@ class Workers:
 
     def candidates(self) -> list[Candidate]:
         """All that may take a call, as routing wants to see them."""
-        return [
-            Candidate(
-                worker_id=row.worker_id,
-                model_names=frozenset(row.model_names),
-                weight=row.weight or 1.0,
-                in_flight=self._in_flight[row.worker_id],
-                usable=self.usable(row),
-                cordoned=row.state == pb.WORKER_STATE_CORDONED,
-                refusing=self._breakers[row.worker_id].is_open(self._clock()),
-            )
-            for row in self._rows.values()
-            if row.state != pb.WORKER_STATE_DRAINING
-        ]
+        now = self._clock()
+        return [self._with_load(candidate, now) for candidate in self._candidates]
 
-    @contextmanager
-    def sending(self, worker_id: str) -> Generator[Breaker, None, None]:
-        """Counts a call as in flight while it runs; gives the breaker that is to hear of its connection."""
+    def _with_load(self, candidate: Candidate, now: float) -> Candidate:
+        """What of a candidate changes from call to call."""
+        in_flight = self._in_flight[candidate.worker_id]
+        refusing = self._breakers[candidate.worker_id].is_open(now)
+        if not in_flight and not refusing:
+            return candidate
+        return Candidate(
+            candidate.worker_id,
+            candidate.model_names,
+            candidate.weight,
+            in_flight,
+            usable=candidate.usable and not refusing,
+            cordoned=candidate.cordoned,
+            refusing=refusing,
+        )
+
+    def begun(self, worker_id: str) -> Breaker:
+        """Counts a call as in flight until it `ended`; gives the breaker that hears of its connection."""
         breaker = self._breakers.setdefault(worker_id, Breaker())
         breaker.attempt(self._clock())
         self._in_flight[worker_id] += 1
-        try:
-            yield breaker
-        finally:
-            self._in_flight[worker_id] -= 1
+        return breaker
+
+    def ended(self, worker_id: str) -> None:
+        self._in_flight[worker_id] -= 1
 
     def report(self) -> None:
         """Tells control how many calls run, if it waits for a worker to become idle."""
         if self._draining:
             self._store.report_proxy(dict(self._in_flight))
+
+
+def _candidate(row: pb.Worker) -> Candidate:
+    return Candidate(
+        worker_id=row.worker_id,
+        model_names=frozenset(row.model_names),
+        weight=row.weight or 1.0,
+        usable=row.health != pb.WORKER_HEALTH_UNHEALTHY,
+        cordoned=row.state == pb.WORKER_STATE_CORDONED,
+    )
 
 
 async def add_configured(store: Store, settings: Sequence[WorkerSetting]) -> None:

@@ -17,6 +17,7 @@ from rolltrace_store.errors import (
 from rolltrace_store.interface import (
     Commit,
     Durability,
+    Glance,
     LogState,
     ProxyReport,
     ReadView,
@@ -37,6 +38,7 @@ __all__ = [
     "CorruptError",
     "Durability",
     "ForeignEnvironmentError",
+    "Glance",
     "InvalidArgumentError",
     "LogState",
     "NotFoundError",

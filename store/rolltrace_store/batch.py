@@ -8,22 +8,20 @@ Rules:
   them raises undoes the batch.
 - A batch that is undone is tried again, one operation at a time. So only those fail that must, and a
   deletion that makes room gets through although others of its batch find the map full.
-- Traces are encoded and hashed before the transaction begins, so that the lock is held briefly.
+- Traces are encoded and hashed before the transaction begins, so that the gate is shut briefly.
+- A commit that must not wait tries once, and leaves the batch to one that may.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import lmdb
 
 from rolltrace.digest import trace_digest
-from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store.environment import Environment
 from rolltrace_store.errors import (
     AlreadyExistsError,
@@ -35,52 +33,16 @@ from rolltrace_store.errors import (
     full_error,
 )
 from rolltrace_store.expansion import Expander
-from rolltrace_store.history import Encoded, Histories, Recent
-from rolltrace_store.interface import Commit, WriteView
+from rolltrace_store.history import Histories, Recent
+from rolltrace_store.operations import Admission, Append, Batch, Operation, Work
 from rolltrace_store.read_view import LmdbReadView
-from rolltrace_store.schema.running import RunningKey, RunningRow
-from rolltrace_store.write_view import LmdbWriteView
-
-T = TypeVar("T")
+from rolltrace_store.schema.running import RunningKey
+from rolltrace_store.write_view import Known, LmdbWriteView
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EPERM, errno.EACCES)
 """A disk that is full, beyond a quota or a limit, failing (LMDB says so of half a write too), read-only."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Operation(Generic[T]):
-    """Something to commit. `size` is what it takes in the queue, in bytes."""
-
-    size: int
-    future: asyncio.Future[T]
-    result: T | None = field(default=None, init=False)
-    error: BaseException | None = field(default=None, init=False)
-
-
-@dataclass(slots=True, eq=False)
-class Admission(Operation[None]):
-    """Notes that a call runs."""
-
-    key: RunningKey
-    row: RunningRow
-
-
-@dataclass(slots=True, eq=False)
-class Append(Operation[Commit]):
-    """Records a FULL trace. `orphan`: on behalf of a proxy that is gone, if its call runs still."""
-
-    trace: Trace
-    orphan: bool = False
-    digest: bytes = field(default=b"", init=False)
-
-
-@dataclass(slots=True, eq=False)
-class Work(Operation[T]):
-    """Runs a caller's function."""
-
-    work: Callable[[WriteView], T]
 
 
 class _Calls:
@@ -125,42 +87,58 @@ class Committer:
         self._histories = Histories(self._recent, history_bytes)
         self._calls = _Calls()
 
-    def commit(self, batch: Sequence[Operation[Any]]) -> bool:
-        """Gives every operation its result or its error. Whether the log has grown."""
+    def commit(self, batch: Batch, *, wait: bool = True) -> bool | None:
+        """Gives every operation its result or its error. Whether the log has grown.
+
+        Without `wait`: None, and nothing is done or decided, when another process is at it, or when more than
+        one operation fails.
+        """
         try:
-            return self._attempt(batch)
+            for operation in batch:
+                if isinstance(operation, Append) and operation.encoded is None:
+                    self._encode(operation)
+            if not self._environment.gate.enter(wait=wait):
+                return None
+            try:
+                return self._attempt(batch)
+            finally:
+                self._environment.gate.leave()
         except Exception as error:
+            self._roll_back(batch)
             if len(batch) == 1:
                 batch[0].error = _translated(error, self._environment.max_size)
                 return False
+            if not wait:
+                return None
             grown = [self.commit([operation]) for operation in batch]
             return any(grown)
 
-    def _attempt(self, batch: Sequence[Operation[Any]]) -> bool:
-        encoded = {op: self._encode(op) for op in batch if isinstance(op, Append)}
-        try:
-            with self._environment.lmdb.begin(write=True) as txn:
-                view = LmdbWriteView(self._environment, txn, self._expander, self._clock)
-                for operation in batch:
-                    self._apply(view, operation, encoded)
-                grown = view.flush()
-        except BaseException:
-            self._histories.rolled_back(encoded.values())
-            self._calls.rolled_back()
-            raise
-        self._histories.committed(body for append, body in encoded.items() if append.error is None)
-        self._histories.rolled_back(body for append, body in encoded.items() if append.error is not None)
+    def _attempt(self, batch: Batch) -> bool:
+        with self._environment.lmdb.begin(write=True) as txn:
+            view = LmdbWriteView(self._environment, txn, self._expander, self._clock)
+            for operation in batch:
+                self._apply(view, operation)
+            grown = view.flush()
+        appends = [(op.encoded, op.error) for op in batch if isinstance(op, Append) and op.encoded]
+        self._histories.committed(encoded for encoded, error in appends if error is None)
+        self._histories.rolled_back(encoded for encoded, error in appends if error is not None)
         self._calls.committed()
         for session_id in view.deleted_sessions:
             self._histories.forget(session_id)
         return grown
 
-    def _apply(
-        self, view: LmdbWriteView, operation: Operation[Any], encoded: Mapping[Append, Encoded]
-    ) -> None:
+    def _roll_back(self, batch: Batch) -> None:
+        """Nothing of it was kept."""
+        self._calls.rolled_back()
+        for operation in batch:
+            if isinstance(operation, Append) and operation.encoded is not None:
+                self._histories.rolled_back([operation.encoded])
+                operation.encoded = None
+
+    def _apply(self, view: LmdbWriteView, operation: Operation[Any]) -> None:
         operation.error = None
         if isinstance(operation, Append):
-            self._append(view, operation, encoded[operation])
+            self._append(view, operation)
         elif isinstance(operation, Admission):
             self._admit(view, operation)
         elif isinstance(operation, Work):
@@ -168,13 +146,14 @@ class Committer:
 
     def _admit(self, view: LmdbWriteView, admission: Admission) -> None:
         try:
-            view.admit(admission.key, admission.row)
+            view.admit(admission.key, admission.row())
             self._calls.begin(admission.key.trace_id)
         except (AlreadyExistsError, SealedError, SessionDeletedError) as error:
             admission.error = error
 
-    def _append(self, view: LmdbWriteView, append: Append, encoded: Encoded) -> None:
-        trace = append.trace
+    def _append(self, view: LmdbWriteView, append: Append) -> None:
+        trace, encoded = append.trace, append.encoded
+        assert encoded is not None
         if append.orphan and not view.runs(RunningKey(trace.session_id, trace.trace_id)):
             append.error = NotFoundError("running call", trace.trace_id)
             return
@@ -182,12 +161,17 @@ class Committer:
         if not all(map(view.has_trace, earlier)):  # another process deleted the session
             self._histories.forget(trace.session_id)
             encoded = self._histories.encode_alone(trace)
-        admitted = self._calls.has(trace.trace_id)
+        known = self._known(append)
         try:
-            append.result = view.append(trace, encoded, append.digest, admitted=admitted)
-        except SessionDeletedError as error:
+            append.result = view.append(trace, encoded, append.digest, known=known)
+        except (SealedError, SessionDeletedError) as error:
             append.error = error
         self._calls.end(trace.trace_id)
+
+    def _known(self, append: Append) -> Known:
+        if self._calls.has(append.trace.trace_id):
+            return Known.RUNNING
+        return Known.UNKNOWN if append.admission is None else Known.BEGINS
 
     def _work(self, view: LmdbWriteView, operation: Work[Any]) -> None:
         try:
@@ -200,11 +184,11 @@ class Committer:
         except BaseException as error:
             operation.error = error
 
-    def _encode(self, append: Append) -> Encoded:
+    def _encode(self, append: Append) -> None:
         trace = append.trace
         append.digest = append.digest or trace_digest(trace)
         try:
-            return self._histories.encode(trace)
+            append.encoded = self._histories.encode(trace)
         except Exception:
             log.exception(
                 "session %s: its history cannot be read; trace %s is stored whole",
@@ -212,7 +196,7 @@ class Committer:
                 trace.trace_id,
             )
             self._histories.forget(trace.session_id)
-            return self._histories.encode_alone(trace)
+            append.encoded = self._histories.encode_alone(trace)
 
     def _recent(self, session_id: str, from_index: int) -> Sequence[Recent]:
         with self._environment.lmdb.begin() as txn:

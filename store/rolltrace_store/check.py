@@ -7,7 +7,6 @@ Memory does not grow with the number of rows. check_sessions.py verifies what is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import groupby
 
 from google.protobuf.message import Message
@@ -127,7 +126,7 @@ def check_calls(tables: Tables, tick: Tick) -> None:
         counters = _check_session_calls(tables, expander, calls, tick)
         stored = tables.get(schema.COUNTERS, session_id)
         if stored is not None:
-            counters = replace(counters, sealed=stored.sealed, left_calls=stored.left_calls)
+            counters = counters._replace(sealed=stored.sealed, left_calls=stored.left_calls)
         if stored != counters:
             fault = f"has counters {stored}, but its traces add up to {counters}"
             tables.fault(schema.COUNTERS, f"session {session_id}", fault)
@@ -155,7 +154,7 @@ def _check_session_calls(
                 tables.fault(schema.LOG, name, "is not late, but one before it is")
             late = trace.late
             full = _check_whole(tables, expander, trace)
-            counters = counted(replace(counters, sealed=trace.late), full or trace, trace.digest)
+            counters = counted(counters._replace(sealed=trace.late), full or trace, trace.digest)
     return counters
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rolltrace.digest import with_trace
 from rolltrace.v1 import session_pb2, trace_pb2
 from rolltrace.v1.session_pb2 import IncompleteReason, Session
@@ -21,7 +19,7 @@ def counted(counters: Counters, trace: Trace, digest: bytes) -> Counters:
     What comes after the seal is late: it is counted as such, and changes nothing that was sealed.
     """
     if counters.sealed:
-        return replace(counters, late_calls=counters.late_calls + 1)
+        return counters._replace(late_calls=counters.late_calls + 1)
     prompt, completion = _tokens(trace)
     return Counters(
         calls=counters.calls + 1,

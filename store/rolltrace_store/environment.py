@@ -7,6 +7,7 @@ Rules:
 - One sparse map of max_db_size, the same in every process: growing it at run time would break readers.
 - Never writemap: with it, a full disk kills the process.
 - `process` leaves the sync to the operating system, `power` syncs every commit.
+- Who begins a write transaction has passed the gate (gate.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 import lmdb
 
 from rolltrace_store.errors import ForeignEnvironmentError, StoreError
+from rolltrace_store.gate import Gate
 from rolltrace_store.interface import Durability
 from rolltrace_store.rows import Database, MutableRows, Rows, Transaction
 from rolltrace_store.schema import FORMAT_VERSION, TABLES, meta
@@ -42,6 +44,7 @@ class Environment:
     epoch: str
     secret: bytes = field(repr=False)
     max_size: int
+    gate: Gate
 
     @property
     def reserve(self) -> int:
@@ -68,6 +71,7 @@ class Environment:
     def close(self) -> None:
         with contextlib.suppress(lmdb.Error):  # what was promised is kept; this is for a power cut
             self.lmdb.sync(True)
+        self.gate.close()
         self.lmdb.close()
 
 
@@ -76,20 +80,21 @@ def open_environment(path: Path, durability: Durability, max_size: int) -> Envir
 
     Raises ForeignEnvironmentError when the path holds something else, StoreError when it can't be opened.
     """
-    environment = _open(path, durability, max_size)
-    try:
-        environment.reader_check()
-        with environment.begin(write=True) as txn:
-            _refuse_foreign(environment, txn, path)
-            databases = {table.name: environment.open_db(table.name.encode(), txn) for table in TABLES}
-            epoch, secret = _identify(txn, databases)
-        return Environment(environment, databases, path, epoch, secret, max_size)
-    except lmdb.Error as error:
-        environment.close()
-        raise StoreError(f"{path} cannot be made ready: {error}") from error
-    except BaseException:
-        environment.close()
-        raise
+    with contextlib.ExitStack() as opened:
+        environment = _open(path, durability, max_size)
+        opened.callback(environment.close)
+        try:
+            gate = Gate(path)
+            opened.callback(gate.close)
+            environment.reader_check()
+            with gate.passed(), environment.begin(write=True) as txn:
+                _refuse_foreign(environment, txn, path)
+                databases = {table.name: environment.open_db(table.name.encode(), txn) for table in TABLES}
+                epoch, secret = _identify(txn, databases)
+        except (lmdb.Error, OSError) as error:
+            raise StoreError(f"{path} cannot be made ready: {error}") from error
+        opened.pop_all()
+        return Environment(environment, databases, path, epoch, secret, max_size, gate)
 
 
 def _open(path: Path, durability: Durability, max_size: int) -> lmdb.Environment:

@@ -21,9 +21,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store import delta
+from rolltrace_store.candidates import Leaf, Search, Turn
 from rolltrace_store.delta import Delta, Match, Pieces
 
 CHAIN_RATIO = 2
@@ -34,11 +36,9 @@ LOAD_COUNT = 16
 
 _MAX_LEAVES = 8
 _MAX_LEAVES_WITHOUT_IDS = 4
-_LEAF_OVERHEAD = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Recent:
+class Recent(NamedTuple):
     """A stored trace of a session, for `load`."""
 
     trace: Trace
@@ -52,8 +52,7 @@ Load = Callable[[str, int], Sequence[Recent]]
 latest ones, in the order of call_index."""
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A trace ready to be stored. `body` is a serialised COMPACT Trace without sequence and call_index:
     append those two, serialised as a Trace, and the message is whole."""
 
@@ -64,60 +63,36 @@ class Encoded:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A trace that later ones continue: its context is the first `length` bytes of their prompts."""
-
-    order: int
-    trace_id: str
-    length: int
-    parent: _Turn | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaf:
-    """A candidate. `order` is its call_index, or what that is expected to be."""
-
-    pieces: Pieces
-    order: int
-    chain_bytes: int
-    parent: _Turn | None
-
-    def __len__(self) -> int:
-        return len(self.pieces) + _LEAF_OVERHEAD
-
-
-_Matches = list[tuple[_Leaf, Match]]
-
-
 @dataclass(slots=True)
 class _Session:
-    leaves: dict[str, _Leaf] = field(default_factory=dict[str, _Leaf])
+    leaves: dict[str, Leaf] = field(default_factory=dict[str, Leaf])
     """By trace_id, the least recently used first."""
     staged: set[str] = field(default_factory=set[str])
     size: int = 0
     calls: int = 0
     """The call_index of the next trace, as far as this process knows."""
 
-    def matches(self, pieces: Pieces) -> _Matches:
-        others = (leaf for leaf in self.leaves.values() if leaf.pieces.trace_id != pieces.trace_id)
-        return [(leaf, delta.match(leaf.pieces, pieces)) for leaf in others]
-
-    def add(self, pieces: Pieces, chain_bytes: int, parent: _Turn | None, matches: _Matches) -> None:
-        """Make a trace a candidate, in the place of those that it makes superfluous."""
-        for leaf, match in matches:
-            if _superfluous(leaf, match, parent):
-                self.drop(leaf.pieces.trace_id)
+    def search(self, pieces: Pieces) -> Search:
+        """Beside the candidates, but for the trace itself, if it comes again."""
         self.drop(pieces.trace_id)
-        leaf = _Leaf(pieces, self.calls, chain_bytes, parent)
+        return Search(self.leaves.values(), pieces)
+
+    def add(self, search: Search, chain_bytes: int, parent: Turn | None) -> None:
+        """Make the new trace a candidate, in the place of those that it makes superfluous."""
+        for trace_id in search.superfluous(parent):
+            self.drop(trace_id)
+        pieces = search.pieces
+        leaf = Leaf.of(pieces, self.calls, chain_bytes, parent)
         self.calls += 1
         self.leaves[pieces.trace_id] = leaf
-        self.size += len(leaf)
-        alike = [
-            key for key, other in self.leaves.items() if bool(other.pieces.prompt) == bool(pieces.prompt)
-        ]
-        if len(alike) > (_MAX_LEAVES if pieces.prompt else _MAX_LEAVES_WITHOUT_IDS):
-            self.drop(alike[0])
+        self.size += leaf.size
+        most = _MAX_LEAVES if pieces.prompt else _MAX_LEAVES_WITHOUT_IDS
+        if len(self.leaves) > most:
+            alike = [
+                key for key, leaf in self.leaves.items() if bool(leaf.pieces.prompt) == bool(pieces.prompt)
+            ]
+            if len(alike) > most:
+                self.drop(alike[0])
 
     def use(self, trace_id: str) -> None:
         """Count a candidate as used."""
@@ -126,7 +101,7 @@ class _Session:
 
     def drop(self, trace_id: str) -> None:
         if leaf := self.leaves.pop(trace_id, None):
-            self.size -= len(leaf)
+            self.size -= leaf.size
 
 
 class Histories:
@@ -145,13 +120,11 @@ class Histories:
         parent_trace_id is set in the body. `trace` is not changed.
         """
         session = self._take(trace.session_id)
-        pieces = Pieces.of(trace)
-        matches = session.matches(pieces)
-        parent = _parent(matches)
-        base = _best(matches)
-        encoded, chain_bytes = _write(trace, pieces, parent.trace_id if parent else "", base)
+        search = session.search(Pieces.of(trace))
+        parent, base = search.parent(), search.base()
+        encoded, chain_bytes = _write(trace, search.pieces, parent.trace_id if parent else "", base)
         session.use(encoded.base_trace_id)
-        session.add(pieces, chain_bytes, parent, matches)
+        session.add(search, chain_bytes, parent)
         session.staged.add(trace.trace_id)
         self._put(trace.session_id, session)
         return encoded
@@ -183,10 +156,9 @@ class Histories:
         self.size -= session.size
         if not session.staged:
             for recent in self._load(session_id, session.calls):
-                pieces = Pieces.of(recent.trace)
-                matches = session.matches(pieces)
+                search = session.search(Pieces.of(recent.trace))
                 session.calls = recent.trace.call_index
-                session.add(pieces, recent.chain_bytes, _parent(matches), matches)
+                session.add(search, recent.chain_bytes, search.parent())
         return session
 
     def _put(self, session_id: str, session: _Session) -> None:
@@ -205,7 +177,7 @@ class Histories:
         for trace_id in list(latest.leaves)[:-1]:
             if self.size <= self._limit:
                 return
-            self.size -= len(latest.leaves[trace_id])
+            self.size -= latest.leaves[trace_id].size
             latest.drop(trace_id)
 
 
@@ -221,42 +193,7 @@ def _victims(sessions: dict[str, _Session], excess: int) -> list[str]:
     return victims
 
 
-def _parent(matches: _Matches) -> _Turn | None:
-    """The latest trace that the prompt continues: a candidate, or one that a candidate descends from."""
-    found: _Turn | None = None
-    for leaf, match in matches:
-        turn = leaf.parent
-        if match.context:
-            turn = _Turn(leaf.order, leaf.pieces.trace_id, match.context, leaf.parent)
-        while turn and turn.length > match.prompt:
-            turn = turn.parent
-        if turn and (found is None or turn.order > found.order):
-            found = turn
-    return found
-
-
-def _superfluous(leaf: _Leaf, match: Match, parent: _Turn | None) -> bool:
-    """Whether all that later traces can share with `leaf` is in the new trace as well.
-
-    One that was sampled more than once may be continued from its other completions.
-    """
-    if leaf.pieces.has_ids:
-        is_parent = parent is not None and parent.trace_id == leaf.pieces.trace_id
-        return is_parent and len(leaf.pieces.sampled) <= 1
-    return match.request_prefix + match.request_suffix == len(leaf.pieces.request)
-
-
-def _best(matches: _Matches) -> tuple[_Leaf, Match] | None:
-    """The candidate that saves most, of equal ones that with the shortest chain; None if none pays."""
-    if not matches:
-        return None
-    leaf, match = max(matches, key=lambda pair: (pair[1].saved, -pair[0].chain_bytes))
-    return (leaf, match) if match.saved >= delta.MIN_SAVED else None
-
-
-def _write(
-    trace: Trace, pieces: Pieces, parent: str, base: tuple[_Leaf, Match] | None
-) -> tuple[Encoded, int]:
+def _write(trace: Trace, pieces: Pieces, parent: str, base: tuple[Leaf, Match] | None) -> tuple[Encoded, int]:
     """The stored form, and the length of the chain that it ends: 0 for a whole record."""
     alone: Delta | None = None
     if base:

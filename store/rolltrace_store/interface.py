@@ -23,7 +23,7 @@ import asyncio
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from rolltrace.v1 import event_pb2
 from rolltrace.v1.event_pb2 import DeleteReason, EventKind
@@ -83,6 +83,23 @@ class Request:
     digest: bytes
 
 
+class Glance(NamedTuple):
+    """What a call that arrives asks of its session. The counts are those of recorded calls, late ones out.
+
+    `row` is a serialised Session as it is stored, without what `ReadView.session` counts, and None when there
+    is no session: two that are equal say the same, so who asks often may keep what it has parsed. `deleted`:
+    there is no session, but a tombstone.
+    """
+
+    row: bytes | None
+    deleted: bool = False
+    call_count: int = 0
+    refused_call_count: int = 0
+    """Part of `call_count`."""
+    token_count: int = 0
+    """Of their prompts and completions."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunningCall:
     """A call that was admitted and has not ended.
@@ -130,6 +147,10 @@ class ReadView(Protocol):
 
     def session(self, session_id: str) -> Session | None:
         """The session with its counts; base_url and api_key are not set."""
+        ...
+
+    def glance(self, session_id: str) -> Glance:
+        """As `session` and `deleted`, without parsing or counting anything; cheap to ask on every call."""
         ...
 
     def deleted(self, session_id: str) -> int | None:
@@ -272,6 +293,10 @@ class Store(Protocol):
         SessionDeletedError (a tombstone is there), SealedError (the session was SEALED), StoreFullError. An
         open one creates the session if there is none. Raises at once StoreBusyError, StoreFullError.
         """
+        ...
+
+    def hurry(self) -> None:
+        """Commits now what waits for company (`admit`). Not awaited."""
         ...
 
     async def append_trace(self, trace: Trace) -> Commit:

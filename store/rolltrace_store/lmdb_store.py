@@ -13,7 +13,8 @@ from typing import TypeVar
 import lmdb
 
 from rolltrace.v1.trace_pb2 import Trace
-from rolltrace_store.batch import Admission, Append, Committer, Work
+from rolltrace_store.batch import Committer
+from rolltrace_store.commit_thread import Chore
 from rolltrace_store.doorbell import Bell, Folder, Ringer
 from rolltrace_store.environment import Environment, open_environment, readers_error
 from rolltrace_store.errors import NotFoundError, StoreClosedError, StoreError
@@ -21,12 +22,13 @@ from rolltrace_store.expansion import Expander
 from rolltrace_store.interface import Commit, Durability, ProxyReport, ReadView, WriteView
 from rolltrace_store.interruption import interrupted
 from rolltrace_store.names import check_session_id, check_trace_id
+from rolltrace_store.operations import Admission, Append, Batch, Work
 from rolltrace_store.presence import Presence, live_proxies
 from rolltrace_store.read_view import LmdbReadView, running_call
 from rolltrace_store.room import LOOK_INTERVAL, Room
 from rolltrace_store.room_rules import limits
 from rolltrace_store.schema.running import RunningKey, RunningRow
-from rolltrace_store.writer import Batch, Chore, Writer
+from rolltrace_store.writer import Writer
 
 T = TypeVar("T")
 
@@ -99,12 +101,17 @@ class LmdbStore:
             environment, limits(options.max_db_size, options.write_queue_size, options.min_free_disk)
         )
         chores = (Chore(LOOK_INTERVAL, self._room.look), Chore(_READERS_INTERVAL, self._check_readers))
-        self._writer = Writer(self._commit, self._ringer.ring, chores, options.write_queue_size)
+        inline = options.durability is Durability.PROCESS
+        self._writer = Writer(self._commit, chores, options.write_queue_size, inline=inline)
 
-    def _commit(self, batch: Batch) -> bool:
-        grown = self._committer.commit(batch)
+    def _commit(self, batch: Batch, wait: bool) -> bool:
+        grown = self._committer.commit(batch, wait=wait)
+        if grown is None:
+            return False
         self._room.settled(batch)
-        return grown
+        if grown:
+            self._ringer.ring()
+        return True
 
     async def read(self, work: Callable[[ReadView], T]) -> T:
         return self._read(work)
@@ -140,9 +147,12 @@ class LmdbStore:
             raise RuntimeError("only a store that was opened with proxy=True admits calls")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         key = RunningKey(trace.session_id, trace.trace_id)
-        row = RunningRow(self._presence.proxy_id, check, trace.SerializeToString())
-        self._writer.submit(Admission(_WORK_SIZE + len(row.body), future, key, row))
+        size = _WORK_SIZE + trace.ByteSize()
+        self._writer.submit(Admission(size, future, key, self._presence.proxy_id, check, trace))
         return future
+
+    def hurry(self) -> None:
+        self._writer.hurry()
 
     async def append_trace(self, trace: Trace) -> Commit:
         check_session_id(trace.session_id)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from rolltrace_store.errors import InvalidArgumentError
 
 MAX_SESSION_ID = 400
 MAX_REQUEST_ID = 128
 _TRACE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PLAIN = re.compile(r"[A-Za-z0-9_:-]{3,400}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""The characters of Unicode's category Cc."""
 _WORKER_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 def check_session_id(session_id: str, field: str = "session_id") -> None:
     """Raises InvalidArgumentError, which says what is wrong, unless it may name a session."""
-    if reason := _session_id_fault(session_id):
+    if not _PLAIN.fullmatch(session_id) and (reason := _session_id_fault(session_id)):
         raise InvalidArgumentError(field, f"{field} {session_id[:80]!r} {reason}")
 
 
@@ -26,7 +28,7 @@ def _session_id_fault(session_id: str) -> str:
         return "is not valid UTF-8"
     if not 1 <= size <= MAX_SESSION_ID:
         return f"has {size} bytes; 1 to {MAX_SESSION_ID} are allowed"
-    if any(unicodedata.category(char) == "Cc" for char in session_id):
+    if _CONTROL.search(session_id):
         return "holds a control character"
     segments = session_id.split("/")
     if not segments[0] or not segments[-1]:

@@ -20,7 +20,7 @@ from rolltrace_store.environment import Environment
 from rolltrace_store.errors import CorruptError, RequestReusedError
 from rolltrace_store.expansion import Expander
 from rolltrace_store.history import LOAD_COUNT, Recent
-from rolltrace_store.interface import LogState, Record, Request, RunningCall, Sealing, StoreStats
+from rolltrace_store.interface import Glance, LogState, Record, Request, RunningCall, Sealing, StoreStats
 from rolltrace_store.names import check_request_id
 from rolltrace_store.rows import Rows
 from rolltrace_store.schema import meta
@@ -55,6 +55,16 @@ class LmdbReadView:
     def session(self, session_id: str) -> Session | None:
         session = self._rows(schema.SESSIONS).get(session_id)
         return None if session is None else self._with_counts(session)
+
+    def glance(self, session_id: str) -> Glance:
+        row = self._rows(schema.SESSIONS).raw(session_id)
+        if row is None:
+            return Glance(None, deleted=self._rows(schema.TOMBSTONES).has(session_id))
+        counters = self._rows(schema.COUNTERS).get(session_id)
+        if counters is None:
+            return Glance(row)
+        tokens = counters.prompt_tokens + counters.completion_tokens
+        return Glance(row, False, counters.calls, counters.refused_calls, tokens)
 
     def has_session(self, session_id: str) -> bool:
         return self._rows(schema.SESSIONS).has(session_id)

@@ -2,8 +2,8 @@
 
 Rules:
 
-- `check` is called on the event loop for every call: it reads one attribute. All else runs in the
-  writer's thread, after commits and a few times a second.
+- `check` is called on the event loop for every call: it reads one attribute. All else runs after commits,
+  where they are made, and a few times a second in the writer's thread; never both at once.
 - Between two looks what was committed is counted, at twice its size for pages and indexes, so that no
   burst outruns them.
 - After a commit that found no room, a trial write says when there is some again: nobody needs to restart
@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from typing import Any
 
 import lmdb
 
-from rolltrace_store.batch import Operation
 from rolltrace_store.environment import Environment
 from rolltrace_store.errors import StoreFullError
+from rolltrace_store.operations import Batch
 from rolltrace_store.room_rules import Found, Limits, to_spare, why_full
 from rolltrace_store.rows import MutableRows
 from rolltrace_store.schema import meta
@@ -49,7 +47,7 @@ class Room:
         if full := self._full:
             raise StoreFullError(full)
 
-    def settled(self, batch: Sequence[Operation[Any]]) -> None:
+    def settled(self, batch: Batch) -> None:
         """A batch was committed, or was not."""
         lacked = [str(operation.error) for operation in batch if isinstance(operation.error, StoreFullError)]
         self._spare -= 2 * sum(operation.size for operation in batch)
@@ -82,9 +80,11 @@ class Room:
         return Found(map_left, disk_free, file_free, self._lacked)
 
     def _try(self) -> bool:
-        """Whether a record of some size can be committed. Leaves nothing."""
+        """Whether a record of some size can be committed, as far as can be told at once. Leaves nothing."""
         size = min(_TRIAL_BYTES, self._environment.max_size // 16)
         texts, database = meta.TEXTS, self._environment.databases[meta.TEXTS.name]
+        if not self._environment.gate.enter(wait=False):
+            return False
         try:
             with self._environment.lmdb.begin(write=True) as txn:
                 MutableRows(txn, database, texts).put(meta.TRIAL, " " * size)
@@ -92,6 +92,8 @@ class Room:
                 MutableRows(txn, database, texts).delete(meta.TRIAL)
         except lmdb.Error:
             return False
+        finally:
+            self._environment.gate.leave()
         return True
 
     def _tell(self, full: str) -> None:

@@ -37,14 +37,17 @@ class Rows(Generic[K, V]):
         self._table = table
 
     def get(self, key: K) -> V | None:
-        encoded = self._key(key)
-        data = None if encoded is None else self._txn.get(encoded, None, self._database)
+        data = self.raw(key)
         return None if data is None else self._read(self._table.value, data)
 
-    def has(self, key: K) -> bool:
-        """Whether there is such a row; its value is not read."""
+    def raw(self, key: K) -> bytes | None:
+        """The row's value as it is stored."""
         encoded = self._key(key)
-        return encoded is not None and self._txn.get(encoded, None, self._database) is not None
+        return None if encoded is None else self._txn.get(encoded, None, self._database)
+
+    def has(self, key: K) -> bool:
+        """Whether there is such a row."""
+        return self.raw(key) is not None
 
     def scan(self, start: K | None = None, prefix: bytes = b"") -> Iterator[tuple[K, V]]:
         """Rows in the order of their keys, from `start` on, while the key's bytes begin with `prefix`."""

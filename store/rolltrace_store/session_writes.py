@@ -6,8 +6,6 @@ create_session. A sealed session has a row in `sealed`, one that is SEALING a ro
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rolltrace.v1 import event_pb2 as event
 from rolltrace.v1.event_pb2 import DeleteReason
 from rolltrace.v1.session_pb2 import SESSION_STATE_SEALED, Outcome, Session
@@ -67,7 +65,7 @@ class SessionWrites(MutableView):
         self._mutable(schema.SESSIONS).put(session_id, session)
         self._mutable(schema.SEALED).put(Age(now, session_id), None)
         counters = self._rows(schema.COUNTERS).get(session_id) or Counters()
-        frozen = replace(counters, sealed=True, left_calls=self.running_count(session_id))
+        frozen = counters._replace(sealed=True, left_calls=self.running_count(session_id))
         self._mutable(schema.COUNTERS).put(session_id, frozen)
         sealed = self._with_counts(session)
         self._log(event.EVENT_KIND_SESSION_SEALED, event.SessionSealed(session=sealed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -36,6 +37,16 @@ REQUEST_AGE_MS = 2 * 3600 * 1000
 _PRUNED_AT_ONCE = 64
 
 
+class Known(enum.Enum):
+    """What the one who appends a trace knows of its call."""
+
+    UNKNOWN = enum.auto()
+    BEGINS = enum.auto()
+    """It begins and ends at once, so that it has no row; it is checked as an admission is."""
+    RUNNING = enum.auto()
+    """It was admitted here and has not ended."""
+
+
 class LmdbWriteView(SessionWrites, Forgetting):
     """Implements interface.WriteView; adds what the writer needs."""
 
@@ -68,22 +79,24 @@ class LmdbWriteView(SessionWrites, Forgetting):
         """Whether the call was admitted and has not ended."""
         return self._rows(schema.RUNNING).has(key)
 
-    def append(self, trace: Trace, encoded: Encoded, digest: bytes, *, admitted: bool) -> Commit:
+    def append(self, trace: Trace, encoded: Encoded, digest: bytes, *, known: Known) -> Commit:
         """Records a trace in the form that Histories gave it, and ends its call.
 
-        Raises AlreadyExistsError; SessionDeletedError when its session was deleted, as a call that was
-        `admitted` and runs no more tells. Nothing is written before it can only succeed or fail for the
-        whole transaction.
+        Raises AlreadyExistsError; SessionDeletedError when its session was deleted, as a call that is RUNNING
+        and has no row tells; SealedError when a call that BEGINS may not. Nothing is written before it can
+        only succeed or fail for the whole transaction.
         """
         if self.has_trace(trace.trace_id):
             raise AlreadyExistsError("trace", trace.trace_id)
         key = RunningKey(trace.session_id, trace.trace_id)
-        if admitted and not self.runs(key):
+        if known is Known.RUNNING and not self.runs(key):
             raise SessionDeletedError(trace.session_id)
         counters = self._rows(schema.COUNTERS).get(trace.session_id)
         if counters is None:
             self.ensure_session(trace.session_id)
             counters = Counters()
+        elif counters.sealed and known is Known.BEGINS:
+            raise SealedError(trace.session_id)
         self._take_room(len(encoded.body))
         commit = Commit(sequence=self._head + 1, call_index=counters.next_index)
         place = Trace(
@@ -95,7 +108,8 @@ class LmdbWriteView(SessionWrites, Forgetting):
             CallKey(trace.session_id, commit.call_index), CallRow(commit.sequence, trace.trace_id)
         )
         self._mutable(schema.COUNTERS).put(trace.session_id, counted(counters, trace, digest))
-        self._mutable(schema.RUNNING).delete(key)
+        if known is not Known.BEGINS:
+            self._mutable(schema.RUNNING).delete(key)
         return commit
 
     def note_replay(self, trace_id: str) -> None:

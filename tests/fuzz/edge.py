@@ -128,9 +128,7 @@ class Edge:
     async def _idle(self) -> None:
         """Returns once the proxy has let go of the connection and no call runs: its agent has gone."""
         proxy, deadline = self._gate.proxy, time.monotonic() + PATIENCE
-        server = proxy._runner.server  # pyright: ignore[reportPrivateUsage]  # who else knows its connections
-        assert server is not None
-        while server.connections or proxy.shared.tasks:
+        while proxy.listener.connections or proxy.shared.tasks:
             assert time.monotonic() < deadline, "a call goes on though its agent has gone"
             await asyncio.sleep(0.001)
 

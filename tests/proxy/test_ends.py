@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_proxy.http1.inbound import InboundRequest
 from rolltrace_store.errors import StoreError, StoreFullError
 from rolltrace_store.interface import Store
 from tests.proxy.answers import IDS, chat_answer, chat_chunks, ids
@@ -326,15 +326,14 @@ async def test_an_error_whose_reason_is_not_utf_8_is_recorded(store: Store) -> N
 async def test_a_slow_agent_costs_no_tokens_when_the_worker_dies(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writing, write = asyncio.Event(), web.StreamResponse.write
+    writing, write = asyncio.Event(), InboundRequest.write
 
-    async def slowly(agent: web.StreamResponse, data: bytes) -> None:
-        if agent.headers.get("X-Rolltrace-Trace-Id"):
-            writing.set()
-            await asyncio.sleep(0.05)
+    async def slowly(agent: InboundRequest, data: bytes) -> None:
+        writing.set()
+        await asyncio.sleep(0.05)
         await write(agent, data)
 
-    monkeypatch.setattr(web.StreamResponse, "write", slowly)
+    monkeypatch.setattr(InboundRequest, "write", slowly)
     said = [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chat_chunks()[:3]]
     first, *others = [b"%x\r\n%b\r\n" % (len(event), event) for event in said]
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -5,35 +5,38 @@ from google.protobuf.duration_pb2 import Duration
 
 from rolltrace.v1.session_pb2 import Session, SessionLimits
 from rolltrace_proxy.limits import Limits, exceeded, limits_of
+from rolltrace_store.interface import Glance
 from tests.proxy.gateway import with_settings
 
 NONE = Limits(0, 0, 0.0)
 
 
-def used(calls: int = 0, prompt: int = 0, completion: int = 0) -> Session:
-    session = Session(call_count=calls, prompt_token_count=prompt, completion_token_count=completion)
-    session.create_time.FromSeconds(1000)
-    return session
+def used(calls: int = 0, tokens: int = 0, refused: int = 0) -> Glance:
+    return Glance(b"", False, calls, refused, tokens)
 
 
 @pytest.mark.parametrize(
-    ("limits", "session", "refused", "in_flight", "said"),
+    ("limits", "seen", "in_flight", "said"),
     [
-        (NONE, used(10**9, 10**9, 10**9), 0, 10**6, ""),
-        (Limits(3, 0, 0.0), used(2), 0, 0, ""),
-        (Limits(3, 0, 0.0), used(3), 1, 0, ""),
-        (Limits(3, 0, 0.0), used(3), 0, 0, "max_calls is 3, and it has made 3, with 0 more in flight"),
-        (Limits(3, 0, 0.0), used(2), 1, 2, "max_calls is 3, and it has made 1, with 2 more in flight"),
-        (Limits(0, 10, 0.0), used(0, 4, 5), 0, 0, ""),
-        (Limits(0, 10, 0.0), used(0, 4, 6), 0, 0, "max_tokens is 10, and its calls have taken 10"),
-        (Limits(0, 0, 100.5), used(), 0, 0, ""),
-        (Limits(0, 0, 100.0), used(), 0, 0, "max_time is 100 s, and it is 100.0 s old"),
-        (Limits(0, 0, 0.1), Session(), 0, 0, ""),
+        (NONE, used(10**9, 10**9), 10**6, ""),
+        (Limits(3, 0, 0.0), used(2), 0, ""),
+        (Limits(3, 0, 0.0), used(3, refused=1), 0, ""),
+        (Limits(3, 0, 0.0), used(3), 0, "max_calls is 3, and it has made 3, with 0 more in flight"),
+        (
+            Limits(3, 0, 0.0),
+            used(2, refused=1),
+            2,
+            "max_calls is 3, and it has made 1, with 2 more in flight",
+        ),
+        (Limits(0, 10, 0.0), used(0, 9), 0, ""),
+        (Limits(0, 10, 0.0), used(0, 10), 0, "max_tokens is 10, and its calls have taken 10"),
+        (Limits(0, 0, 100.5), used(), 0, ""),
+        (Limits(0, 0, 100.0), used(), 0, "max_time is 100 s, and it is 100.0 s old"),
     ],
 )
-def test_limits(limits: Limits, session: Session, refused: int, in_flight: int, said: str) -> None:
-    now = 1100 * 10**9
-    assert exceeded(limits, session, refused=refused, in_flight=in_flight, now_ns=now) == said
+def test_limits(limits: Limits, seen: Glance, in_flight: int, said: str) -> None:
+    created, now = 1000 * 10**9, 1100 * 10**9
+    assert exceeded(limits, seen, created=created, in_flight=in_flight, now=now) == said
 
 
 def test_a_session_says_itself_or_has_the_gateways_limits() -> None:

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rolltrace_proxy.errors import Refused
-from rolltrace_proxy.paths import Target, parse, worker_url
+from rolltrace_proxy.paths import Target, at_worker, parse
 from rolltrace_store.errors import InvalidArgumentError
 from rolltrace_store.names import check_session_id
 
@@ -104,17 +104,17 @@ def test_no_path_leaves_the_api_path(pieces: str) -> None:
     except Refused:
         return
     assert target is not None
-    path = urlsplit(worker_url("http://worker:1", "/api/v1", target)).path
+    path = urlsplit("".join(at_worker("http://worker:1", "/api/v1", target))).path
     assert path.startswith("/api/v1/")
     segments = unquote_to_bytes(path).replace(b"\\", b"/").split(b"/")
     assert not {b".", b".."} & set(segments)
 
 
 @pytest.mark.parametrize(
-    ("api_path", "url"),
-    [("", "http://w/p/v1/x?q"), ("/v1", "http://w/p/v1/x?q"), ("/api/", "http://w/p/api/x?q")],
+    ("api_path", "asked"),
+    [("", "/p/v1/x?q"), ("/v1", "/p/v1/x?q"), ("/api/", "/p/api/x?q")],
 )
-def test_the_workers_url(api_path: str, url: str) -> None:
+def test_what_the_worker_is_asked_for(api_path: str, asked: str) -> None:
     target = parse("/sessions/s/v1/x?q")
     assert target is not None
-    assert worker_url("http://w/p", api_path, target) == url
+    assert at_worker("http://w/p", api_path, target) == ("http://w", asked)

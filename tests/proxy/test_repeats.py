@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import aiohttp
 import openai
 import pytest
-from aiohttp import web
 
 from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_proxy.http1.inbound import InboundRequest
+from rolltrace_proxy.http1.interface import Fields
 from rolltrace_proxy.server import serve
 from rolltrace_store.interface import Store
 from tests.proxy import gateway as gateways
@@ -124,15 +125,16 @@ def with_index(chunks: list[dict[str, object]], index: int) -> list[dict[str, ob
 
 async def test_the_sdks_own_retry_runs_the_model_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer is recorded and lost on its way: the SDK repeats the call by itself."""
-    write_eof, lost = web.StreamResponse.write_eof, asyncio.Event()
+    reply, lost = InboundRequest.reply, asyncio.Event()
 
-    async def losing(self: web.StreamResponse, data: bytes = b"") -> None:
-        if TRACE_ID in self.headers and not lost.is_set():
+    async def losing(self: InboundRequest, status: int, reason: str, fields: Fields, body: bytes) -> None:
+        if not lost.is_set():
             lost.set()
+            self.break_off()
             raise ConnectionResetError
-        await write_eof(self, data)
+        await reply(self, status, reason, fields, body)
 
-    monkeypatch.setattr(web.StreamResponse, "write_eof", losing)
+    monkeypatch.setattr(InboundRequest, "reply", losing)
     async with scripted(whole(chat_answer())) as worker, gateway(store, worker) as gate:
         base_url = gate.url("").removesuffix("/")
         async with openai.AsyncOpenAI(base_url=base_url, api_key="x", timeout=2.0) as sdk:

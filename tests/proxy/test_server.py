@@ -163,12 +163,14 @@ async def test_a_drain_lets_calls_end(store: Store) -> None:
     async with scripted(answer) as worker, gateway(store, worker) as gate:
         running = asyncio.create_task(status_of(gate))
         await worker.arrived.wait()
-        async with gate.http.get(gate.proxy.url + "/health"):
-            pass  # its connection stays, for what follows
+        asked = [gate.http.get(gate.proxy.url + "/health") for _ in range(2)]
+        for response in await asyncio.gather(*asked):
+            response.release()  # the connection stays, for what follows
         draining = asyncio.create_task(gate.proxy.drain())
         async with gate.http.get(gate.proxy.url + "/health") as response:
             assert response.status == 503
             assert (await response.json())["status"] == "draining"
+            assert response.headers["Connection"] == "close"
         async with gate.chat(session_id="late") as response:
             assert (response.status, await error_of(response)) == (503, "draining")
         assert not draining.done()
@@ -207,6 +209,6 @@ async def test_what_is_not_http_is_one_line_of_log(store: Store, caplog: pytest.
         await reader.read()
         writer.close()
         await writer.wait_closed()
-    [record] = [record for record in caplog.records if record.name == "aiohttp.server"]
+    [record] = [record for record in caplog.records if record.name == "rolltrace_proxy.http1.connection"]
     assert (record.levelname, record.exc_info) == ("WARNING", None)
     assert record.getMessage().endswith("not well formed, from 127.0.0.1")

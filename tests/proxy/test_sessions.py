@@ -254,7 +254,8 @@ async def test_a_trace_that_the_store_did_not_take_is_named_as_soon_as_it_does(s
     held.gate.set()
     async with scripted(whole(chat_answer())) as worker, gateway(held.as_store(), worker) as gate:
         assert await called(gate) == 507
-        assert len(await running(store)) == 1
+        while len(await running(store)) != 1:
+            await asyncio.sleep(0.01)
         assert await metric(gate, "rolltrace_unrecorded_calls 1.0")
         held.error = None
         trace = await gate.trace()

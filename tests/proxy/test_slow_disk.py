@@ -8,16 +8,21 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from rolltrace_proxy.server import TICK
-from rolltrace_store import StoreOptions, open_store
+from rolltrace_store import Durability, StoreOptions, open_store
 from tests.proxy.gateway import SETTINGS, Gateway, gateway, with_settings
 from tests.proxy.scripted import JSON, Reply, scripted
 
 QUEUE = 1 << 20
 HOLDER = """
-import sys, lmdb
-environment = lmdb.open(sys.argv[1], map_size=int(sys.argv[2]), max_dbs=64, lib_version=0)
-with environment.begin(write=True):
+import sys
+from pathlib import Path
+from rolltrace_store import Durability
+from rolltrace_store.environment import open_environment
+environment = open_environment(Path(sys.argv[1]), Durability.PROCESS, int(sys.argv[2]))
+with environment.gate.passed(), environment.lmdb.begin(write=True):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -43,8 +48,12 @@ async def status_and_patience(gate: Gateway, session_id: str) -> tuple[int, str]
         return response.status, response.headers.get("Retry-After", "")
 
 
-async def test_when_commits_stall_the_queue_pushes_back_before_a_worker_runs(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "data", StoreOptions(write_queue_size=QUEUE), proxy=True)
+@pytest.mark.parametrize("durability", Durability)
+async def test_when_commits_stall_the_queue_pushes_back_before_a_worker_runs(
+    tmp_path: Path, durability: Durability
+) -> None:
+    options = StoreOptions(durability=durability, write_queue_size=QUEUE)
+    store = open_store(tmp_path / "data", options, proxy=True)
     reply = Reply([b'{"choices": []}'], headers=list(JSON.items()))
     async with (
         scripted(reply) as worker,

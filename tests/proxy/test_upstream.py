@@ -115,9 +115,10 @@ async def test_when_unsure_the_model_does_not_run_twice(store: Store, wire: Wire
 async def test_a_connection_is_all_that_a_breaker_wants(store: Store) -> None:
     async with scripted(Reply(before=["stall"])) as slow, gateway(store, slow) as gate:
         workers = gate.proxy.shared.workers
-        with workers.sending("w-1") as breaker:
-            for _ in range(FAILURES):
-                breaker.failed(0.0)
+        breaker = workers.begun("w-1")
+        for _ in range(FAILURES):
+            breaker.failed(0.0)
+        workers.ended("w-1")
         waiting = asyncio.create_task(status_of(gate))
         await slow.arrived.wait()
         assert breaker.failures == 0

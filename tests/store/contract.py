@@ -6,17 +6,18 @@ It asks only through the interface, so that it can run on any engine.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
 
 from rolltrace.v1 import event_pb2 as event
 from rolltrace.v1 import trace_pb2 as pb
-from rolltrace.v1.session_pb2 import SESSION_STATE_OPEN, Session
+from rolltrace.v1.session_pb2 import SESSION_STATE_OPEN, SESSION_STATE_SEALING, Session
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_store import (
     AlreadyExistsError,
+    Glance,
     InvalidArgumentError,
     NotFoundError,
     ReadView,
@@ -122,6 +123,23 @@ class SessionContract:
             await store.append_trace(samples.trace(name))
         await store.write(lambda view: view.delete_session("s"))
         assert len(await stored(store, "s/t")) == len(await stored(store, "s0")) == 1
+
+    async def test_a_glance_tells_what_a_call_asks(self, store: Store) -> None:
+        def glance() -> Awaitable[Glance]:
+            return store.read(lambda view: view.glance("s"))
+
+        assert await glance() == Glance(None)
+        made = await store.write(lambda view: view.create_session(Session(session_id="s", group_id="g")))
+        assert await glance() == Glance(made.SerializeToString())
+        for status in (pb.CALL_STATUS_COMPLETED, pb.CALL_STATUS_REFUSED):
+            await store.append_trace(samples.trace("s", status=status))
+        seen = await glance()
+        assert seen == Glance(seen.row, False, call_count=2, refused_call_count=1, token_count=10)
+        assert Session.FromString(seen.row or b"") == made
+        await store.write(lambda view: view.begin_seal("s", None, cancel=False, deadline=1))
+        assert Session.FromString((await glance()).row or b"").state == SESSION_STATE_SEALING
+        await store.write(lambda view: view.delete_session("s"))
+        assert await glance() == Glance(None, deleted=True)
 
     async def test_deleting_nothing_is_an_error(self, store: Store) -> None:
         with pytest.raises(NotFoundError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +60,7 @@ def _another_digest(db: Damage) -> None:
 
 
 def _broken_chain(db: Damage) -> None:
-    db.put(schema.COUNTERS, "s", replace(db.get(schema.COUNTERS, "s"), digest=bytes(32)))
+    db.put(schema.COUNTERS, "s", db.get(schema.COUNTERS, "s")._replace(digest=bytes(32)))
 
 
 def _in_time_after_late(db: Damage) -> None:
@@ -114,11 +113,11 @@ def _sealed_at_another_time(db: Damage) -> None:
 
 
 def _unsealed_counters(db: Damage) -> None:
-    db.put(schema.COUNTERS, "s", replace(db.get(schema.COUNTERS, "s"), sealed=False))
+    db.put(schema.COUNTERS, "s", db.get(schema.COUNTERS, "s")._replace(sealed=False))
 
 
 def _sealed_too_soon(db: Damage) -> None:
-    db.put(schema.COUNTERS, "u", replace(db.get(schema.COUNTERS, "u"), left_calls=1))
+    db.put(schema.COUNTERS, "u", db.get(schema.COUNTERS, "u")._replace(left_calls=1))
 
 
 def _back_from_the_dead(db: Damage) -> None:

@@ -49,6 +49,8 @@ class Call:
     admitted: bool = False
     life: int = 0
     ended: bool = False
+    refusal: object = None
+    """Of its admission, while its end can be committed together with that."""
 
 
 @dataclass
@@ -78,7 +80,16 @@ class Model:
         self.calls: list[Call] = []
         self.life = 0
 
+    def apart(self) -> None:
+        """What was admitted is committed before what comes."""
+        for call in self.calls:
+            call.refusal = None
+
     def admit(self, call: Call) -> object:
+        call.refusal = self._admit(call)
+        return call.refusal
+
+    def _admit(self, call: Call) -> object:
         if (refusal := self._enter(call.trace.session_id)) is not None:
             return refusal
         session = self.sessions[call.trace.session_id]
@@ -90,6 +101,8 @@ class Model:
 
     def end(self, call: Call) -> object:
         call.ended = True
+        if call.refusal is not None:
+            return call.refusal
         name = call.trace.session_id
         known = self.sessions.get(name)
         if call.admitted and (known is None or call.trace.trace_id not in known.running):
@@ -165,6 +178,7 @@ def prepare(store: Store, model: Model, step: Step) -> tuple[Awaitable[object], 
     if kind == "end":
         picked = model.endable(pick)
         return None if picked is None else (end(store, picked), model.end(picked))
+    model.apart()
     expected: object = getattr(model, kind)(name)
     return write(store, kind, name), expected
 
@@ -216,6 +230,7 @@ async def live(path: Path, model: Model, batches: Sequence[Sequence[Step]]) -> N
     store = open_store(path, options(), proxy=True)
     assert await store.interrupt_orphans() == model.sweep()
     for batch in batches:
+        model.apart()
         prepared = [pair for step in batch if (pair := prepare(store, model, step)) is not None]
         results = await asyncio.gather(*[work for work, _ in prepared], return_exceptions=True)
         for result, (_, expected) in zip(results, prepared, strict=True):

@@ -8,7 +8,7 @@ stands for no traces. Value: the numbers as u64 in the order of Counters, u8 sea
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rolltrace.digest import EMPTY
 from rolltrace_store.schema.codec import TEXT, Codec, Table
@@ -16,8 +16,7 @@ from rolltrace_store.schema.codec import TEXT, Codec, Table
 _LAYOUT = struct.Struct(">9Q?32s")
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(NamedTuple):
     """The counts of a Session. Those of a sealed one are final, but for `late_calls`."""
 
     calls: int = 0
@@ -45,23 +44,11 @@ class Counters:
 
 
 def _encode(counters: Counters) -> bytes:
-    return _LAYOUT.pack(
-        counters.calls,
-        counters.failed_calls,
-        counters.refused_calls,
-        counters.interrupted_calls,
-        counters.gapped_calls,
-        counters.prompt_tokens,
-        counters.completion_tokens,
-        counters.left_calls,
-        counters.late_calls,
-        counters.sealed,
-        counters.digest,
-    )
+    return _LAYOUT.pack(*counters)
 
 
 def _decode(data: bytes) -> Counters:
-    return Counters(*_LAYOUT.unpack(data))
+    return Counters._make(_LAYOUT.unpack(data))
 
 
 COUNTERS: Table[str, Counters] = Table("counters", TEXT, Codec(_encode, _decode))

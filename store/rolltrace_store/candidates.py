@@ -1,0 +1,139 @@
+"""Which of a session's earlier traces a new one continues, and which it is written against. Pure.
+
+Rules. Nothing that is looked for depends on the order in which it is found, nor on what was passed over:
+bounds say beforehand what cannot matter. So a turn that continues the one before compares its history once,
+however many candidates there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from rolltrace_store import delta
+from rolltrace_store.delta import Match, Pieces
+
+_OVERHEAD = 512
+
+
+class Turn(NamedTuple):
+    """A trace that later ones continue: its context is the first `length` bytes of their prompts."""
+
+    order: int
+    trace_id: str
+    length: int
+    parent: Turn | None
+
+
+class Leaf(NamedTuple):
+    """A candidate. `order` is its call_index, or what that is expected to be."""
+
+    pieces: Pieces
+    order: int
+    chain_bytes: int
+    parent: Turn | None
+    shortest: int
+    """The length of its shortest context."""
+    longest: int
+    """That of its longest one; 0 when it has no ids."""
+    request: int
+    """The length of its request."""
+    size: int
+
+    @classmethod
+    def of(cls, pieces: Pieces, order: int, chain_bytes: int, parent: Turn | None) -> Leaf:
+        prompt, request, sampled = len(pieces.prompt), len(pieces.request), [*map(len, pieces.sampled)] or [0]
+        shortest, longest = prompt + min(sampled), prompt + max(sampled)
+        size = prompt + sum(sampled) + request + _OVERHEAD
+        return cls(pieces, order, chain_bytes, parent, shortest, longest, request, size)
+
+
+class Search:
+    """A session's candidates, the least recently used first, beside a new trace.
+
+    What it shares with one is looked for only where that can matter, and once: that compares memory, of which
+    there may be a megabyte.
+    """
+
+    def __init__(self, leaves: Iterable[Leaf], pieces: Pieces) -> None:
+        self.pieces = pieces
+        self._leaves = [*leaves]
+        self._matches: dict[str, Match] = {}
+
+    def match(self, leaf: Leaf) -> Match:
+        match = self._matches.get(leaf.pieces.trace_id)
+        if match is None:
+            match = self._matches[leaf.pieces.trace_id] = delta.match(leaf.pieces, self.pieces)
+        return match
+
+    def parent(self) -> Turn | None:
+        """The latest trace that the prompt continues: a candidate, or one that a candidate descends from."""
+        size, found, latest = len(self.pieces.prompt), None, -1
+        for leaf in reversed(self._leaves):
+            order = leaf.order
+            if leaf.shortest > size:
+                turn = _within(leaf.parent, size)
+                order = turn.order if turn else -1
+            if order > latest:
+                turn = _continued(leaf, self.match(leaf))
+                if turn and turn.order > latest:
+                    found, latest = turn, turn.order
+        return found
+
+    def base(self) -> tuple[Leaf, Match] | None:
+        """The candidate that saves most, of equal ones that with the shortest chain; None if none pays."""
+        found, highest = None, (delta.MIN_SAVED - 1, 0, 0)
+        for most, chain, place, leaf in sorted(self._bounds(), reverse=True):
+            if (most, chain, place) <= highest:
+                break
+            match = self.match(leaf)
+            if (rank := (match.saved, chain, place)) > highest:
+                found, highest = (leaf, match), rank
+        return found
+
+    def _bounds(self) -> list[tuple[int, int, int, Leaf]]:
+        """Of each candidate the most that it can save, how much its chain speaks for it, and its place."""
+        ids, request = len(self.pieces.prompt), len(self.pieces.request)
+        return [
+            (
+                (ids if ids < leaf.longest else leaf.longest)
+                + (request if request < leaf.request else leaf.request),
+                -leaf.chain_bytes,
+                place,
+                leaf,
+            )
+            for place, leaf in enumerate(self._leaves)
+        ]
+
+    def superfluous(self, parent: Turn | None) -> Iterator[str]:
+        """The candidates of which later traces can share nothing that is not in the new trace as well.
+
+        One that was sampled more than once may be continued from its other completions.
+        """
+        for leaf in self._leaves:
+            if leaf.longest:
+                is_parent = parent is not None and parent.trace_id == leaf.pieces.trace_id
+                if is_parent and len(leaf.pieces.sampled) <= 1:
+                    yield leaf.pieces.trace_id
+            elif self._holds_request(leaf):
+                yield leaf.pieces.trace_id
+
+    def _holds_request(self, leaf: Leaf) -> bool:
+        if leaf.request > len(self.pieces.request):
+            return False
+        match = self.match(leaf)
+        return match.request_prefix + match.request_suffix == leaf.request
+
+
+def _within(turn: Turn | None, size: int) -> Turn | None:
+    """The turn, or the latest that it descends from, whose context has at most `size` bytes."""
+    while turn and turn.length > size:
+        turn = turn.parent
+    return turn
+
+
+def _continued(leaf: Leaf, match: Match) -> Turn | None:
+    """The latest trace on the way to `leaf` whose context is wholly in what matches."""
+    if match.context:
+        return Turn(leaf.order, leaf.pieces.trace_id, match.context, leaf.parent)
+    return _within(leaf.parent, match.prompt)
