@@ -31,7 +31,7 @@ _NATURAL = rb"(?:0|[1-9][0-9]{0,8}+)"
 _BYTES = rb"(?:%b(?:,%b)*+)?+" % (_NATURAL, _NATURAL)
 # Bounded, so that bytes which only look like beginnings of chunks are not searched to the end for each.
 _HEAD = rb'(data: \{[^\[]{0,600}+\[\{"index":0,%%b")(%b)' % _TEXT
-_TAIL = rb'(,"finish_reason":null,[^\[]{0,120}+)\[(%b)\](\}[^\n]{0,600}+\n\n)' % _NATURAL
+_TAIL = rb'(,"finish_reason":null,[^\[]{0,120}+)\[(%b)\](\}[^\n{]{0,600}+\n\n)' % _NATURAL
 _CHAT = (
     _HEAD % rb'"delta":\{"[a-z_]{1,40}+":'
     + rb'"\},"logprobs":\{"content":\[\{"token":"%b","logprob":(%b)' % (_TEXT, _NUMBER)
@@ -49,10 +49,8 @@ _COLUMNS = 7
 _MARK = b"a text that no worker says"
 _LARGEST = 4096
 """Bytes that a run may grow to: thousands of streams hold one at once."""
-_FRAMES = 4
-"""How many a stream is expected to have: one for its reasoning, one for its answer."""
-_TELLING = frozenset({*ID_KEYS, *LOGPROB_KEYS, "usage"})
-"""Members beside the choices that are more than the answer's name."""
+_FRAMES = 16
+"""As many as are judged of a stream: one whose chunks all differ is read one by one."""
 
 
 class Frame(NamedTuple):
@@ -92,7 +90,7 @@ class _Layout:
             and bytes(choice[self.member]) == said
             and frame.middle.endswith(b',"token_ids":')
             and not any(said.startswith(b'{"%b"' % name.encode()) for name in NAMES)
-            and all(value == NULL for name, value in top.items() if name in _TELLING)
+            and all(value == NULL for name, value in top.items() if name in (*ID_KEYS, *LOGPROB_KEYS))
             and write({**top, "choices": Raw(write(choices))}) == data
         )
 
@@ -188,11 +186,9 @@ class PlainChunks:
         if before and (not before.endswith(b"\n\n") or b"[DONE]" in before):
             return False
         plain = self._judged.get(frame)
-        if plain is None:
-            if len(self._judged) == _FRAMES:
-                self._judged.clear()
+        if plain is None and len(self._judged) < _FRAMES:
             plain = self._judged[frame] = self._layout.is_plain(frame)
-        return plain
+        return bool(plain)
 
 
 def plain_chunks(rewrite: Rewrite) -> PlainChunks | None:

@@ -12,7 +12,7 @@ stream. The rules here:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_EVENT_BYTES = 64 * 2**20
 
@@ -31,8 +31,7 @@ class EventTooLargeError(ValueError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """raw is the event with its empty line; data its data lines joined, None when it has none.
 
     Of an event with one single line, raw[start:end] is data.
