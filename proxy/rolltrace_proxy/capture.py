@@ -17,7 +17,7 @@ from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy import gaps
 from rolltrace_proxy.gaps import Gaps
 from rolltrace_proxy.prompts import ReadPrompt
-from rolltrace_proxy.raw_json import ANYTHING, INTEGER, OBJECT, STRING, Object, given, read, read_member
+from rolltrace_proxy.raw_json import ANYTHING, INTEGER, NULL, OBJECT, STRING, Object, given, read, read_member
 from rolltrace_proxy.rewrite import Rewrite
 from rolltrace_proxy.tokens import PROMPT_KEY, Tokens, pack_text
 
@@ -207,7 +207,7 @@ def error_message(top: Object) -> str | None:
 
 def strip(fields: Object, added: tuple[str, ...]) -> bool:
     """Sets to null what Rolltrace asked for, as vLLM has it when not asked; tells whether anything was."""
-    present = [key for key in added if given(fields, key) is not None]
+    present = [key for key in added if fields.get(key, NULL) != NULL]
     for key in present:
-        fields[key] = Raw(b"null")
+        fields[key] = NULL
     return bool(present)

@@ -41,10 +41,10 @@ class Merge:
         """One chunk, as the agent sees it, with its choices by index. False when members of a choice are
         left out: they hold a number that no float can, or nest deeper than MAX_DEPTH."""
         whole = True
-        for key, value in top.items():
-            before = self._top.get(key)
-            if before is None or (value != before and value != NULL):
-                self._top[key] = value.copy()  # or it holds its whole chunk
+        if not top.items() <= self._top.items():
+            for key, value in top.items():
+                if value != NULL or key not in self._top:
+                    self._top[key] = value.copy()  # or it holds the whole chunk that it is a slice of
         for index, choice in choices:
             merged = self._choices.setdefault(index, {"index": index})
             for key, value in choice.items():
@@ -52,7 +52,7 @@ class Merge:
                     merged.setdefault(key, None)
                 elif key != "index":
                     member = read(ANYTHING, value)
-                    if member is None or _nests(member, MAX_DEPTH):
+                    if member is None or (len(bytes(value)) > 2 * MAX_DEPTH and _nests(member, MAX_DEPTH)):
                         whole = False
                     else:
                         _merge_member(merged, key, cast("_Growing", member))

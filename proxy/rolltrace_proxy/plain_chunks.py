@@ -129,7 +129,7 @@ class PlainChunks:
     def add_alike(self, event: bytes) -> bytes | None:
         """The event for the agent, when this is one chunk of the frame before it, and one more can be kept:
         the usual read of a stream that does not lag. None, and nothing done, when it is not."""
-        match = self._layout.pattern.fullmatch(event)
+        match = None if self._frame is None else self._layout.pattern.fullmatch(event)
         if match is None:
             return None
         head, text, number, middle, token, tail = match.groups()

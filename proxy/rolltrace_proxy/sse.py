@@ -72,6 +72,19 @@ def _data_value(line: bytes) -> bytes | None:
     return value.removeprefix(b" ") if field == b"data" else None
 
 
+def _whole_events(data: bytes) -> list[Event] | None:
+    """The events of data which begins between events and holds nothing else; None for all other data."""
+    *bodies, rest = data.split(b"\n\n")
+    if rest or b"\r" in data:
+        return None
+    events: list[Event] = []
+    for body in bodies:
+        if not body.startswith(b"data: ") or b"\n" in body:
+            return None
+        events.append(Event(body + b"\n\n", body[6:], 6, len(body)))
+    return events
+
+
 class EventFramer:
     """Cuts a stream into events.
 
@@ -88,6 +101,8 @@ class EventFramer:
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that end in data, and what stands between events. Raises EventTooLargeError."""
+        if self.is_between and (whole := _whole_events(data)) is not None:
+            return whole
         buffer = self._buffer
         if len(buffer) > self._limit:
             raise EventTooLargeError(self._limit)

@@ -149,12 +149,14 @@ class StreamAnswer:
         idle = self._drops_idle and bool(choices)
         indexed: list[tuple[int, Object]] = []
         for place, choice in enumerate(choices):
-            idle = idle and _is_idle(choice)
-            index = self._reader.read_choice(place, choice, speaks=_speaks(choice))
+            delta = read_member(OBJECT, choice, "delta")
+            idle = idle and delta == {} and _is_idle(choice)
+            index = self._reader.read_choice(place, choice, speaks=_speaks(choice, delta))
             indexed.append((index, choice))
         stripped = [strip(fields, self._rewrite.added) for fields in (top, *choices)]
         if idle:
             return b""
+        top["choices"] = NULL  # the same in every chunk, for the merge
         if not self._merge.add(top, indexed):
             self._reader.gaps.note(gaps.UNREADABLE, f"not merged: {gaps.quote(data)}")
         if not any(stripped):
@@ -187,18 +189,13 @@ class StreamAnswer:
             return b""
 
 
-def _speaks(choice: Object) -> bool:
+def _speaks(choice: Object, delta: Object | None) -> bool:
     """Whether a choice of a chunk holds anything that tokens must stand for."""
-    delta = read_member(OBJECT, choice, "delta")
     if delta is None:
         return given(choice, "text") not in (None, _EMPTY_TEXT)
     return any(key != "role" and value not in _NOTHING for key, value in delta.items())
 
 
 def _is_idle(choice: Object) -> bool:
-    """Whether a choice of a chunk tells nothing but ids, to an agent that did not ask for them."""
-    return (
-        given(choice, ID_KEY) is not None
-        and read_member(OBJECT, choice, "delta") == {}
-        and given(choice, "finish_reason") is None
-    )
+    """Whether a choice with an empty delta tells only ids, to an agent that did not ask for them."""
+    return given(choice, ID_KEY) is not None and given(choice, "finish_reason") is None
