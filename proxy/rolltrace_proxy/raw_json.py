@@ -47,7 +47,7 @@ def read_object(data: bytes) -> Object | None:
 
 def is_utf8(data: bytes) -> bool:
     try:
-        return data.isascii() or data.decode() is not None
+        return data.isascii() or bool(data.decode())
     except UnicodeDecodeError:
         return False
 

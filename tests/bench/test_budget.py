@@ -16,8 +16,9 @@ from tests.bench.counting import Work, work_of
 
 SMALL = (1000, 200)
 BUDGETS = {
-    "rewrite": Work(35, 670),
-    "json": Work(94, 4600),
+    "rewrite": Work(34, 590),
+    "a usual rewrite": Work(11, 185),
+    "json": Work(55, 2850),
     "a chunk": Work(8, 200),
     "an odd chunk": Work(66, 1560),
     "encode": Work(46, 1180),
@@ -35,6 +36,7 @@ def measured(step: str) -> Work:
         return _each_chunk(replace(stream, pieces=[_with_two_ids(piece) for piece in stream.pieces]))
     steps = {
         "rewrite": lambda: calls.planned(whole),
+        "a usual rewrite": lambda: calls.planned(whole, enforced=False),
         "json": lambda: calls.traced(3, plan, whole, calls.read(plan, whole)),
         "encode": lambda: known.encode(trace),
     }
