@@ -174,10 +174,10 @@ class PlainChunks:
         frame, self._frame = self._frame, None
         if frame is None:
             return None
+        text, numbers, ids = map(bytes, (self._texts, self._numbers[:-1], self._ids[:-1]))
         # In the form of completions, which has nothing but numbers.
-        logprobs = b'{"token_logprobs":[%b]}' % self._numbers[:-1]
-        end = self._layout.closed(frame, logprobs, b"[%b]" % self._ids[:-1])
-        data = b"%b%b%b" % (frame.head, self._texts, end)
+        logprobs = b'{"token_logprobs":[%b]}' % numbers
+        data = frame.head + text + self._layout.closed(frame, logprobs, b"[%b]" % ids)
         self._texts, self._numbers, self._ids = bytearray(), bytearray(), bytearray()
         return _data(data)
 
