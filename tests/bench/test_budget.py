@@ -7,6 +7,7 @@ lowers them; who raises one says in the commit what it buys.
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +29,8 @@ BUDGETS = {
     "rewrite": Work(34, 590),
     "a usual rewrite": Work(11, 185),
     "json": Work(55, 2850),
-    "a chunk": Work(79, 1760),
+    "a chunk": Work(8, 200),
+    "an odd chunk": Work(66, 1560),
     "encode": Work(35, 1110),
     "rows": Work(31, 690),
 }
@@ -41,6 +43,8 @@ def measured(step: str) -> Work:
     trace = calls.traced(2, plan, whole, calls.read(plan, whole))
     if step == "a chunk":
         return _each_chunk(stream)
+    if step == "an odd chunk":
+        return _each_chunk(replace(stream, pieces=[_with_two_ids(piece) for piece in stream.pieces]))
     if step == "rows":
         return _rows(trace, known.encode(trace))
     steps = {
@@ -50,6 +54,11 @@ def measured(step: str) -> Work:
         "encode": lambda: known.encode(trace),
     }
     return work_of(steps[step])
+
+
+def _with_two_ids(piece: bytes) -> bytes:
+    """What is read by itself: a chunk of two tokens."""
+    return piece.replace(b"]}]}\n\n", b",7]}]}\n\n").replace(b"[]}]}", b'[]},{"logprob":-0.5}]}')
 
 
 def _each_chunk(stream: calls.Exchanged) -> Work:
