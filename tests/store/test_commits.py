@@ -232,7 +232,7 @@ def test_a_store_serves_one_loop_after_the_other(path: Path, clock: Clock) -> No
         store.admit(samples.admission("s"), 1)
 
     async def go_on() -> None:
-        await store.admit(samples.admission("s"), 1)
+        await asyncio.wait_for(store.admit(samples.admission("s"), 1), 10)
         assert len(await running(store)) == 2
         await store.close()
 
