@@ -128,7 +128,8 @@ class WorkerResponse:
         """Whether the time until the next piece begins now."""
         self._heard = True
         if self._parser is None:
-            self._keeps = False  # more than the answer
+            if data.strip(b"\r\n"):  # the parser makes nothing of empty lines either
+                self._keeps = False
             return False
         try:
             self._parser.feed_data(data)

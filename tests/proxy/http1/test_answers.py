@@ -73,6 +73,8 @@ GOOD = [
     Good("empty lines before", b"\r\n\r\n" + ABC),
     Good("garbage behind", ABC + b"garbage", again=False),
     Good("another answer behind", ABC + ABC, again=False),
+    Good("the beginning of another answer behind", ABC + b"HTTP/1.1 20", again=False),
+    Good("an empty line behind", ABC + b"\r\n"),
     Good("garbage behind the last chunk", CHUNKED + b"3\r\nabc\r\n0\r\n\r\n0\r\n\r\n", again=False),
     Good("more than the length says", OK + b"Content-Length: 3\r\n\r\nabcd", again=False),
     Good("garbage behind a close", OK + CLOSE + b"Content-Length: 3\r\n\r\nabcd", again=False),

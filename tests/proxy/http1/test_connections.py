@@ -60,6 +60,11 @@ def taking_no_connections() -> Generator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
+@pytest.fixture
+def kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "KEEPALIVE", 1e9)
+
+
 # When a connection is used again.
 
 
@@ -89,7 +94,7 @@ async def test_an_old_answer_has_no_hold_on_its_connection() -> None:
         assert len(served.connections) == 1
 
 
-async def test_what_comes_while_nobody_asks_ends_the_connection() -> None:
+async def test_what_comes_while_nobody_asks_ends_the_connection(kept_for_ever: None) -> None:
     go, gone = asyncio.Event(), asyncio.Event()
 
     async def serve(seen: Seen) -> None:
@@ -200,7 +205,7 @@ async def test_a_request_is_what_was_asked_for_and_no_more() -> None:
     ]
 
 
-async def test_an_answer_before_the_request_was_taken_whole() -> None:
+async def test_an_answer_before_the_request_was_taken_whole(kept_for_ever: None) -> None:
     async def serve(seen: Seen) -> None:
         await seen.reader.readuntil(b"\r\n\r\n")
         await seen.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nabc")
