@@ -368,12 +368,20 @@ async def test_nobody_listens() -> None:
     assert f"127.0.0.1:{port}" in refused.value.message
 
 
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 64])
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 64, "é.invalid", "é..b"])
 async def test_a_name_that_is_nobodys(host: str) -> None:
     async with client() as us:
         with pytest.raises(Refused) as refused:
             await us.send(f"http://{host}:80")
     assert refused.value.fault is Fault.UNREACHABLE
+
+
+def test_where_a_worker_is() -> None:
+    name = pool.place_of("https://bücher.example", "")
+    assert (name.host, name.port, name.tls) == ("xn--bcher-kva.example", 443, True)
+    assert name.authority == "xn--bcher-kva.example:443"
+    address = pool.place_of("http://[::1]:8000", "")
+    assert (address.host, address.port, address.authority) == ("::1", 8000, "[::1]:8000")
 
 
 async def test_a_worker_by_name() -> None:
