@@ -10,6 +10,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench import calls
 from rolltrace.digest import trace_digest
 from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_proxy.prompts import Prompts
 from rolltrace_proxy.sse import EventFramer
 
 SIZES = {"small": (1000, 200), "long": (16_000, 500)}
@@ -21,8 +22,10 @@ def size(request: pytest.FixtureRequest) -> tuple[int, int]:
     return found
 
 
-def bench_rewrite(benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
-    benchmark(calls.planned, calls.exchanged(*size, streamed=False))
+@pytest.mark.parametrize("enforced", [False, True], ids=["usual", "enforced"])
+def bench_rewrite(benchmark: BenchmarkFixture, size: tuple[int, int], enforced: bool) -> None:
+    call = calls.exchanged(*size, streamed=False)
+    benchmark(lambda: calls.planned(call, enforced=enforced))
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["json", "sse"])
@@ -30,6 +33,13 @@ def bench_capture(benchmark: BenchmarkFixture, size: tuple[int, int], streamed: 
     call = calls.exchanged(*size, streamed=streamed)
     plan = calls.planned(call)
     benchmark(lambda: calls.traced(1, plan, call, calls.read(plan, call)))
+
+
+def bench_capture_next(benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
+    """A whole answer whose prompt the session had before."""
+    call, read_prompt = calls.exchanged(*size, streamed=False), Prompts().of("s-1")
+    plan = calls.planned(call)
+    benchmark(lambda: calls.traced(1, plan, call, calls.read(plan, call, read_prompt)))
 
 
 def bench_framing(benchmark: BenchmarkFixture) -> None:

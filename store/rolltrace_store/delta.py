@@ -11,7 +11,7 @@ every call. Only `encode` compresses, and only what is new.
 from __future__ import annotations
 
 import threading
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import zstandard
 
@@ -33,7 +33,8 @@ _DROPPED: Final = (
     "parent_trace_id",
     "compact",
 )
-_MESSAGES: Final = ("error", "admit_time", "time_to_first_token", "latency", "usage")
+_Part: TypeAlias = Literal["error", "admit_time", "time_to_first_token", "latency", "usage"]
+_MESSAGES: tuple[_Part, ...] = ("error", "admit_time", "time_to_first_token", "latency", "usage")
 _SCALARS: Final = tuple(
     {field.name for field in pb.Trace.DESCRIPTOR.fields} - {*_DROPPED, *_MESSAGES, "capture_gaps", "labels"}
 )
