@@ -27,6 +27,7 @@ from bench.compare import (
     growing,
     idle,
     loads,
+    parts,
     proxies,
     reading,
     report,
@@ -73,6 +74,11 @@ SCENARIOS = {
     ),
     "proxies": Scenario(
         "as a: one proxy and two, on cores that the load shares", proxies.SHOWN["proxies"], proxies.measure
+    ),
+    "parts": Scenario(
+        "what a call costs, by part; CPU",
+        parts.SHOWN["parts"],
+        lambda rounds, seconds: parts.measure(seconds),
     ),
     "idle": Scenario(
         "5,000 streams that are open and say nothing",

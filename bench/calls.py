@@ -10,7 +10,9 @@ from bench.compare import worker
 from rolltrace.digest import trace_digest
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy.answer import Answer, answer_for, fill
+from rolltrace_proxy.prompts import ReadPrompt
 from rolltrace_proxy.rewrite import Rewrite, rewrite
+from rolltrace_proxy.tokens import pack_text
 from rolltrace_store.history import Encoded, Histories
 
 MOST = 1 << 26
@@ -41,9 +43,9 @@ def planned(call: Exchanged) -> Rewrite:
     return rewrite("chat/completions", call.request, enforced={"temperature": 1.0}, model="")
 
 
-def read(plan: Rewrite, call: Exchanged) -> Answer:
-    """The answer, all of it fed."""
-    answer = answer_for(plan, 200, [("Content-Type", call.kind)], MOST)
+def read(plan: Rewrite, call: Exchanged, read_prompt: ReadPrompt = pack_text) -> Answer:
+    """The answer, all of it fed; as a session's first unless its `read_prompt` is given."""
+    answer = answer_for(plan, 200, [("Content-Type", call.kind)], MOST, read_prompt)
     for piece in call.pieces:
         answer.feed(piece)
     return answer

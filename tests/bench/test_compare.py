@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from bench.compare import bounds, growing, proxies, report, rows
+from bench.compare import bounds, growing, parts, proxies, report, rows
 from bench.compare.bounds import Bound, Verdict
 from bench.compare.gateway import running
 from bench.compare.load import Loaded, load
@@ -111,6 +111,15 @@ def test_capacity_counts_idle_time_and_nobody_elses() -> None:
     assert proxies.capacity(calls=100, used=1.0, idle=0.0, proxies=1) == 100
 
 
+@pytest.mark.parametrize("kind", parts.KINDS, ids=lambda kind: kind.column)
+def test_a_call_of_every_kind_can_be_taken_apart(kind: parts.Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(parts, "TRACES", parts.AT_ONCE)
+    took = parts.steps(kind)
+    assert len(took) == 4
+    assert all(seconds >= 0 for seconds in took.values())
+
+
 def test_a_target_that_does_not_come_up_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,7 +134,7 @@ async def loaded(
 ) -> Loaded:
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    given = argparse.Namespace(port=port, path="/{sid}", prefix="s-", bytes=400, grow=100)
+    given = argparse.Namespace(port=port, path="/{sid}", prefix="s-", bytes=400, grow=100, fresh=False)
     given.stream, given.turns, given.seconds, given.connections, given.rate = stream, 3, 1.0, 2, rate
     async with server:
         return await load(given)
@@ -170,7 +179,9 @@ async def test_chunks_are_counted_however_they_are_cut() -> None:
 
 
 async def test_nobody_who_listens_is_an_error() -> None:
-    given = argparse.Namespace(port=free_port(), path="/{sid}", prefix="s-", bytes=400, grow=0, rate=0)
+    given = argparse.Namespace(
+        port=free_port(), path="/{sid}", prefix="s-", bytes=400, grow=0, rate=0, fresh=False
+    )
     given.stream, given.turns, given.seconds, given.connections = False, 1, 1.0, 2
     seen = await load(given)
     assert (seen.calls, len(seen.errors)) == (0, 2)
