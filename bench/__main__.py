@@ -27,6 +27,7 @@ from bench.compare import (
     growing,
     idle,
     loads,
+    needs,
     parts,
     proxies,
     reading,
@@ -125,6 +126,7 @@ def run(wanted: Sequence[str], given: argparse.Namespace, kept: Path) -> Iterato
         of_scenario = measured(name, given, kept)
         everything = {**everything, **of_scenario}
         yield from report.scenario(name, SCENARIOS[name].title, SCENARIOS[name].shown, of_scenario)
+    yield from report.calculated(list(needs.told(everything)))
     yield from report.judged(list(bounds.verdicts(everything)))
 
 

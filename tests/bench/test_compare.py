@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from bench.compare import bounds, growing, parts, proxies, report, rows
+from bench.compare import bounds, growing, needs, parts, proxies, report, rows
 from bench.compare.bounds import Bound, Verdict
 from bench.compare.gateway import running
 from bench.compare.load import Loaded, load
@@ -109,6 +109,19 @@ def test_capacity_counts_idle_time_and_nobody_elses() -> None:
     assert proxies.capacity(calls=100, used=2.0, idle=0.0, proxies=2) == 100
     assert proxies.capacity(calls=100, used=1.0, idle=1.0, proxies=2) == 100
     assert proxies.capacity(calls=100, used=1.0, idle=0.0, proxies=1) == 100
+
+
+def test_needs_are_calculated() -> None:
+    price = needs.Prices(chunk=30e-6, call=1e-3, proxy=100e6, stream=50e3, token=10)
+    streamed = needs.needs(needs.Agents(1000), price, streamed=True)
+    assert (streamed["calls/s"], streamed["tokens/s"], streamed["open calls"]) == (50, 25_000, 500)
+    assert (streamed["cores"], streamed["proxies"]) == (pytest.approx(0.75), 2)
+    assert streamed["disk GB/day"] == pytest.approx(21.6)
+    assert needs.needs(needs.Agents(1000), price, streamed=False)["cores"] == pytest.approx(0.05)
+
+
+def test_needs_are_not_told_where_a_price_is_missing() -> None:
+    assert list(needs.told({("a", MINE): {"own MiB": Spread(1, 1, 1)}})) == []
 
 
 @pytest.mark.parametrize("kind", parts.KINDS, ids=lambda kind: kind.column)
