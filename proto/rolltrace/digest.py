@@ -13,16 +13,32 @@ from rolltrace.v1 import trace_pb2 as pb
 EMPTY = bytes(32)
 """The digest of a session without traces."""
 
-_U32 = Struct("<I").pack
+_U32, _2_U32 = Struct("<I").pack, Struct("<II").pack
+_VERSION = b"rolltrace.trace.1"
+_NAME = _U32(len(_VERSION)) + _VERSION
 
 
 def trace_digest(trace: pb.Trace) -> bytes:
     """The 32 bytes that belong into `digest` of a FULL `trace`."""
-    parts = [_sized(b"rolltrace.trace.1"), _sized(trace.trace_id.encode()), _U32(trace.status)]
-    parts += [_sized(trace.prompt_token_ids), _U32(len(trace.completions))]
-    for completion in trace.completions:
-        parts += [_U32(completion.index), _sized(completion.token_ids), _sized(completion.logprobs)]
-        parts += [_sized(completion.finish_reason.encode())]
+    trace_id, prompt, completions = trace.trace_id.encode(), trace.prompt_token_ids, trace.completions
+    parts = [
+        _NAME,
+        _U32(len(trace_id)),
+        trace_id,
+        _2_U32(trace.status, len(prompt)),
+        prompt,
+        _U32(len(completions)),
+    ]
+    for completion in completions:
+        ids, logprobs, reason = completion.token_ids, completion.logprobs, completion.finish_reason.encode()
+        parts += (
+            _2_U32(completion.index, len(ids)),
+            ids,
+            _U32(len(logprobs)),
+            logprobs,
+            _U32(len(reason)),
+            reason,
+        )
     return sha256(b"".join(parts)).digest()
 
 
@@ -37,7 +53,3 @@ def session_digest(digests: Iterable[bytes]) -> str:
     for digest in digests:
         total = with_trace(total, digest)
     return total.hex()
-
-
-def _sized(data: bytes) -> bytes:
-    return _U32(len(data)) + data

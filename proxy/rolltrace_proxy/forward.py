@@ -34,7 +34,7 @@ from rolltrace_proxy.replay import replay
 from rolltrace_proxy.retry import Repeat, Replay, Run
 from rolltrace_proxy.rewrite import Rewrite, rewrite
 from rolltrace_proxy.shared import Shared
-from rolltrace_proxy.upstream import Outgoing, fault_of, never_sent
+from rolltrace_proxy.upstream import Outgoing, never_sent
 from rolltrace_store.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -111,12 +111,12 @@ class Exchange:
                 with held:
                     await self._serve()
         except TimeoutError as error:
-            raise self._cut or self._late(error) from error
+            raise self._cut or self._late() from error
 
-    def _late(self, error: TimeoutError) -> Refused:
+    def _late(self) -> Refused:
         """Who was too slow, as the time of the whole call is over."""
         if self._body_read:
-            return fault_of(error, begun=False)
+            return Refused(Fault.TIMEOUT_TOTAL, "The call took longer than a call may take.")
         return Refused(Fault.REQUEST_TIMEOUT, "The request did not come in time (--total-timeout).")
 
     async def _serve(self) -> None:

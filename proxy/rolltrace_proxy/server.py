@@ -115,11 +115,6 @@ class Proxy:
             target = paths.parse(request.target)
             if target is None:
                 raise Refused(Fault.NOT_FOUND, "Agents call /sessions/{session_id}/v1/... or /v1/...")
-            if request.header_size > self._settings.max_header_size:
-                raise Refused(
-                    Fault.HEADERS_TOO_LARGE,
-                    f"The header has more than {self._settings.max_header_size} bytes (--max-header-size).",
-                )
             target = self.shared.access.admit(request.fields, target)
         except Refused as refused:
             await self._deny(request, refused)

@@ -26,7 +26,7 @@ class Turn(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """A candidate. `order` is its call_index, or what that is expected to be."""
+    """A candidate. `order` is its call_index, or what that is expected to be; no other trace has the same."""
 
     pieces: Pieces
     order: int
@@ -70,11 +70,8 @@ class Search:
         """The latest trace that the prompt continues: a candidate, or one that a candidate descends from."""
         size, found, latest = len(self.pieces.prompt), None, -1
         for leaf in reversed(self._leaves):
-            order = leaf.order
-            if leaf.shortest > size:
-                turn = _within(leaf.parent, size)
-                order = turn.order if turn else -1
-            if order > latest:
+            may_be = leaf if leaf.shortest <= size else _within(leaf.parent, size)
+            if may_be and may_be.order > latest:
                 turn = _continued(leaf, self.match(leaf))
                 if turn and turn.order > latest:
                     found, latest = turn, turn.order
@@ -111,11 +108,10 @@ class Search:
         One that was sampled more than once may be continued from its other completions.
         """
         for leaf in self._leaves:
-            if leaf.longest:
-                is_parent = parent is not None and parent.trace_id == leaf.pieces.trace_id
-                if is_parent and len(leaf.pieces.sampled) <= 1:
+            if not leaf.longest:
+                if self._holds_request(leaf):
                     yield leaf.pieces.trace_id
-            elif self._holds_request(leaf):
+            elif parent and leaf.pieces.trace_id == parent.trace_id and len(leaf.pieces.sampled) <= 1:
                 yield leaf.pieces.trace_id
 
     def _holds_request(self, leaf: Leaf) -> bool:
@@ -127,7 +123,7 @@ class Search:
 
 def _within(turn: Turn | None, size: int) -> Turn | None:
     """The turn, or the latest that it descends from, whose context has at most `size` bytes."""
-    while turn and turn.length > size:
+    while turn is not None and turn.length > size:
         turn = turn.parent
     return turn
 

@@ -9,6 +9,9 @@ from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store.schema.counters import Counters
 
 _ID_SIZE = 4
+_COMPLETED = trace_pb2.CALL_STATUS_COMPLETED
+_REFUSED = trace_pb2.CALL_STATUS_REFUSED
+_INTERRUPTED = trace_pb2.CALL_STATUS_INTERRUPTED
 _MOST = 2**64 - 1
 """What a count holds. Workers report numbers of any size, and a trace must not be lost for one."""
 
@@ -20,30 +23,31 @@ def counted(counters: Counters, trace: Trace, digest: bytes) -> Counters:
     """
     if counters.sealed:
         return counters._replace(late_calls=counters.late_calls + 1)
-    prompt, completion = _tokens(trace)
+    calls, failed, refused, interrupted, gapped, prompt_tokens, completion_tokens, *_ = counters
+    status, (prompt, completion) = trace.status, _tokens(trace)
     return Counters(
-        calls=counters.calls + 1,
-        failed_calls=counters.failed_calls + (trace.status != trace_pb2.CALL_STATUS_COMPLETED),
-        refused_calls=counters.refused_calls + (trace.status == trace_pb2.CALL_STATUS_REFUSED),
-        interrupted_calls=counters.interrupted_calls + (trace.status == trace_pb2.CALL_STATUS_INTERRUPTED),
-        gapped_calls=counters.gapped_calls + _lacks(trace),
-        prompt_tokens=min(counters.prompt_tokens + prompt, _MOST),
-        completion_tokens=min(counters.completion_tokens + completion, _MOST),
+        calls + 1,
+        failed + (status != _COMPLETED),
+        refused + (status == _REFUSED),
+        interrupted + (status == _INTERRUPTED),
+        gapped + (status == _COMPLETED and _lacks(trace)),
+        min(prompt_tokens + prompt, _MOST),
+        min(completion_tokens + completion, _MOST),
         digest=with_trace(counters.digest, digest),
     )
 
 
 def _lacks(trace: Trace) -> bool:
-    """Whether it completed on a token-level endpoint and has a gap: one of another kind than ENDPOINT."""
-    return trace.status == trace_pb2.CALL_STATUS_COMPLETED and any(
-        gap.kind != trace_pb2.CAPTURE_GAP_KIND_ENDPOINT for gap in trace.capture_gaps
-    )
+    """Whether it has a gap of another kind than ENDPOINT, which says that there is nothing to have."""
+    gaps = trace.capture_gaps
+    return bool(gaps) and any(gap.kind != trace_pb2.CAPTURE_GAP_KIND_ENDPOINT for gap in gaps)
 
 
 def _tokens(trace: Trace) -> tuple[int, int]:
     """What it was prompted with and what it sampled, in tokens: as reported, else as it has ids."""
     if trace.HasField("usage"):
-        return trace.usage.prompt_tokens, trace.usage.completion_tokens
+        usage = trace.usage
+        return usage.prompt_tokens, usage.completion_tokens
     sampled = sum(len(completion.token_ids) for completion in trace.completions)
     return len(trace.prompt_token_ids) // _ID_SIZE, sampled // _ID_SIZE
 

@@ -68,6 +68,8 @@ class _Session:
     leaves: dict[str, Leaf] = field(default_factory=dict[str, Leaf])
     """By trace_id, the least recently used first."""
     staged: set[str] = field(default_factory=set[str])
+    counts: list[int] = field(default_factory=lambda: [0, 0])
+    """How many have no prompt ids, and how many have some."""
     size: int = 0
     calls: int = 0
     """The call_index of the next trace, as far as this process knows."""
@@ -86,13 +88,10 @@ class _Session:
         self.calls += 1
         self.leaves[pieces.trace_id] = leaf
         self.size += leaf.size
-        most = _MAX_LEAVES if pieces.prompt else _MAX_LEAVES_WITHOUT_IDS
-        if len(self.leaves) > most:
-            alike = [
-                key for key, leaf in self.leaves.items() if bool(leaf.pieces.prompt) == bool(pieces.prompt)
-            ]
-            if len(alike) > most:
-                self.drop(alike[0])
+        alike = bool(pieces.prompt)
+        self.counts[alike] += 1
+        if self.counts[alike] > (_MAX_LEAVES if alike else _MAX_LEAVES_WITHOUT_IDS):
+            self.drop(next(key for key, leaf in self.leaves.items() if bool(leaf.pieces.prompt) == alike))
 
     def use(self, trace_id: str) -> None:
         """Count a candidate as used."""
@@ -102,6 +101,7 @@ class _Session:
     def drop(self, trace_id: str) -> None:
         if leaf := self.leaves.pop(trace_id, None):
             self.size -= leaf.size
+            self.counts[bool(leaf.pieces.prompt)] -= 1
 
 
 class Histories:
@@ -138,7 +138,8 @@ class Histories:
         for encoded in batch:
             if session := self._sessions.get(encoded.session_id):
                 session.staged.discard(encoded.trace_id)
-        self._evict()
+        if self.size > self._limit:
+            self._evict()
 
     def rolled_back(self, batch: Iterable[Encoded]) -> None:
         """Nothing of the batch was kept."""
@@ -164,13 +165,12 @@ class Histories:
     def _put(self, session_id: str, session: _Session) -> None:
         self._sessions[session_id] = session
         self.size += session.size
-        self._evict()
+        if self.size > self._limit:
+            self._evict()
 
     def _evict(self) -> None:
         """Keep within the limit, but always the latest session's latest candidate."""
         excess = self.size - self._limit
-        if excess <= 0:
-            return
         for session_id in _victims(self._sessions, excess):
             self.forget(session_id)
         latest = next(reversed(self._sessions.values()))

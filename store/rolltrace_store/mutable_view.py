@@ -16,13 +16,12 @@ from google.protobuf.message import Message
 from rolltrace.v1.event_pb2 import EventKind
 from rolltrace_store import schema
 from rolltrace_store.environment import Environment
-from rolltrace_store.errors import full_error
+from rolltrace_store.errors import CorruptError, full_error
 from rolltrace_store.expansion import Expander
 from rolltrace_store.read_view import LmdbReadView
 from rolltrace_store.rows import MutableRows
-from rolltrace_store.schema import meta
+from rolltrace_store.schema import log, meta
 from rolltrace_store.schema.codec import Table
-from rolltrace_store.schema.log import Entry
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -80,6 +79,8 @@ class MutableView(LmdbReadView):
     def _log(self, kind: EventKind.ValueType, message: Message) -> None:
         self._append(kind, message.SerializeToString())
 
-    def _append(self, kind: EventKind.ValueType, body: bytes) -> None:
-        self._mutable(schema.LOG).append(self._head + 1, Entry(kind, body))
+    def _append(self, kind: EventKind.ValueType, *body: bytes) -> None:
+        key, value = schema.LOG.key.encode(self._head + 1), log.event(kind, *body)
+        if not self._txn.put(key, value, True, False, True, self._environment.databases[schema.LOG.name]):
+            raise CorruptError(f"table {schema.LOG.name} has a row after the last one already")
         self._head += 1

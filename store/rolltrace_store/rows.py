@@ -98,14 +98,6 @@ class MutableRows(Rows[K, V]):
     def put(self, key: K, value: V) -> None:
         self._txn.put(self._table.key.encode(key), self._table.value.encode(value), db=self._database)
 
-    def append(self, key: K, value: V) -> None:
-        """Adds a row whose key is greater than all others."""
-        encoded = self._table.key.encode(key)
-        if not self._txn.put(
-            encoded, self._table.value.encode(value), append=True, overwrite=False, db=self._database
-        ):
-            raise CorruptError(f"table {self._table.name} has a row after the last one already")
-
     def delete(self, key: K) -> bool:
         """Whether there was such a row."""
         encoded = self._key(key)

@@ -25,11 +25,12 @@ from rolltrace_store.names import check_request_id, check_worker_id
 from rolltrace_store.replays import one_more
 from rolltrace_store.schema import meta
 from rolltrace_store.schema.age import Age
+from rolltrace_store.schema.codec import TEXT, U64, UUID
 from rolltrace_store.schema.counters import Counters
 from rolltrace_store.schema.log import Entry
 from rolltrace_store.schema.request import Answer
-from rolltrace_store.schema.running import RunningKey, RunningRow
-from rolltrace_store.schema.session_trace import CallKey, CallRow
+from rolltrace_store.schema.running import RunningKey, RunningRow, running_key
+from rolltrace_store.schema.session_trace import call_key, call_row
 from rolltrace_store.session_writes import SessionWrites
 
 REQUEST_AGE_MS = 2 * 3600 * 1000
@@ -67,11 +68,7 @@ class LmdbWriteView(SessionWrites, Forgetting):
         """
         if self.has_trace(key.trace_id):
             raise AlreadyExistsError("trace", key.trace_id)
-        counters = self._rows(schema.COUNTERS).get(key.session_id)
-        if counters is None:
-            self.ensure_session(key.session_id)
-        elif counters.sealed:
-            raise SealedError(key.session_id)
+        self._counters(key.session_id, begins=True)
         self._take_room(len(row.body))
         self._mutable(schema.RUNNING).put(key, row)
 
@@ -84,33 +81,50 @@ class LmdbWriteView(SessionWrites, Forgetting):
 
         Raises AlreadyExistsError; SessionDeletedError when its session was deleted, as a call that is RUNNING
         and has no row tells; SealedError when a call that BEGINS may not. Nothing is written before it can
-        only succeed or fail for the whole transaction.
+        only succeed or, as with AlreadyExistsError, fail for the whole transaction.
+
+        Every call takes this way, so its rows are written without what Rows does for others.
         """
-        if self.has_trace(trace.trace_id):
-            raise AlreadyExistsError("trace", trace.trace_id)
-        key = RunningKey(trace.session_id, trace.trace_id)
-        if known is Known.RUNNING and not self.runs(key):
-            raise SessionDeletedError(trace.session_id)
-        counters = self._rows(schema.COUNTERS).get(trace.session_id)
-        if counters is None:
-            self.ensure_session(trace.session_id)
-            counters = Counters()
-        elif counters.sealed and known is Known.BEGINS:
-            raise SealedError(trace.session_id)
+        session_id, trace_id = trace.session_id, trace.trace_id
+        session, uuid = TEXT.encode(session_id), UUID.encode(trace_id)
+        databases, txn, put = self._environment.databases, self._txn, self._txn.put
+        running, calls = running_key(session, uuid), databases[schema.RUNNING.name]
+        if known is Known.RUNNING and not txn.delete(running, b"", calls):
+            raise (
+                AlreadyExistsError("trace", trace_id)
+                if self.has_trace(trace_id)
+                else SessionDeletedError(session_id)
+            )
+        counters = self._counters(session_id, begins=known is Known.BEGINS)
         self._take_room(len(encoded.body))
-        commit = Commit(sequence=self._head + 1, call_index=counters.next_index)
+        commit = Commit(self._head + 1, counters.next_index)
+        sequence = U64.encode(commit.sequence)
+        if not put(uuid, sequence, True, False, False, databases[schema.TRACE_IDS.name]):
+            raise AlreadyExistsError("trace", trace_id)
         place = Trace(
             sequence=commit.sequence, call_index=commit.call_index, late=counters.sealed, digest=digest
         )
-        self._append(event.EVENT_KIND_TRACE, encoded.body + place.SerializeToString())
-        self._mutable(schema.TRACE_IDS).put(trace.trace_id, commit.sequence)
-        self._mutable(schema.SESSION_TRACES).put(
-            CallKey(trace.session_id, commit.call_index), CallRow(commit.sequence, trace.trace_id)
-        )
-        self._mutable(schema.COUNTERS).put(trace.session_id, counted(counters, trace, digest))
-        if known is not Known.BEGINS:
-            self._mutable(schema.RUNNING).delete(key)
+        self._append(event.EVENT_KIND_TRACE, encoded.body, place.SerializeToString())
+        row = call_row(commit.sequence, uuid)
+        put(call_key(session, commit.call_index), row, db=databases[schema.SESSION_TRACES.name])
+        counted_now = schema.COUNTERS.value.encode(counted(counters, trace, digest))
+        put(session, counted_now, db=databases[schema.COUNTERS.name])
+        if known is Known.UNKNOWN:
+            txn.delete(running, b"", calls)
         return commit
+
+    def _counters(self, session_id: str, *, begins: bool) -> Counters:
+        """Those of a session that takes the call; it is made if there is none.
+
+        Raises SessionDeletedError, and SealedError for a call that `begins`.
+        """
+        counters = self._rows(schema.COUNTERS).get(session_id)
+        if counters is None:
+            self.ensure_session(session_id)
+            return Counters()
+        if begins and counters.sealed:
+            raise SealedError(session_id)
+        return counters
 
     def note_replay(self, trace_id: str) -> None:
         sequence = self._rows(schema.TRACE_IDS).get(trace_id)

@@ -114,7 +114,9 @@ def test_the_next_turn_compares_one_history(monkeypatch: pytest.MonkeyPatch) -> 
     *_, last = (agent.turn() for _ in range(3))
     made = [Pieces.of(trace) for trace in (last, *(other.turn() for other in others))]
     candidates = [Leaf.of(one, order, 0, None) for order, one in enumerate(made)]
-    assert _compared(candidates, Pieces.of(agent.turn()), monkeypatch) == 8  # each is later, so may be the parent
+    assert (
+        _compared(candidates, Pieces.of(agent.turn()), monkeypatch) == 8
+    )  # each is later, so may be the parent
     candidates = [Leaf.of(one, order, 0, None) for order, one in enumerate(reversed(made))]
     assert _compared(candidates, Pieces.of(agent.turn()), monkeypatch) == 1
 

@@ -98,6 +98,30 @@ def test_sequence_and_call_index_are_left_to_the_transaction() -> None:
     assert (new.sequence, new.call_index, new.parent_trace_id) == (7, 8, "")
 
 
+@given(st.sampled_from([0, 1]), st.booleans(), st.text(max_size=3), st.integers(0, 2))
+def test_a_trace_with_long_bodies_keeps_all_else_too(
+    present: int, flag: bool, text: str, number: int
+) -> None:
+    """Whichever way its other fields are copied."""
+    new = trace(ids(1), (ids(2),), bytes(300_000))
+    for name, field in pb.Trace.DESCRIPTOR.fields_by_name.items():
+        if name not in ("compact", "sequence", "call_index", "parent_trace_id") and not getattr(new, name):
+            value = {field.CPPTYPE_BOOL: flag, field.CPPTYPE_STRING: text}.get(field.cpp_type, number)
+            if field.type == field.TYPE_BYTES:
+                value = text.encode()
+            if field.message_type is None:
+                setattr(new, name, value)
+    for name in ("error", "admit_time", "time_to_first_token", "latency", "usage"):
+        if present:
+            getattr(new, name).SetInParent()
+    if present:
+        new.usage.cached_prompt_tokens = number
+        new.error.message = text
+        new.capture_gaps.add(kind=pb.CAPTURE_GAP_KIND_REQUEST, message=text)
+    written = pb.Trace.FromString(delta.encode(new, delta.Pieces.of(new), "").body)
+    assert compact.expand(written, None, delta.decompress) == new
+
+
 def test_size_alone_is_about_that_of_a_whole_record() -> None:
     agent = Agent(seed=1)
     *_, base, new = (agent.turn() for _ in range(10))

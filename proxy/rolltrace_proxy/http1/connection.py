@@ -21,7 +21,6 @@ from typing import cast
 
 from rolltrace_proxy.errors import Fault, Refused
 from rolltrace_proxy.http1 import heads
-from rolltrace_proxy.http1.heads import Framing
 from rolltrace_proxy.http1.inbound import InboundRequest
 from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Request
 from rolltrace_proxy.http1.reader import Head, Reader
@@ -32,7 +31,7 @@ _COPIED = 64 << 10
 """Up to so many bytes, joining a header and a body is cheaper than to write both."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)
-_NOBODY = Head("GET", "", (), 0, is_1_1=True, keeps=False, length=0, chunked=False, expects="")
+_NOBODY = Head("GET", "", (), is_1_1=True, keeps=False, length=0, chunked=False, expects="")
 """Whose request could not be read."""
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ class Common:
 
 
 class Connection(asyncio.Protocol):
-    """An agent's connection."""
+    """What becomes of it is decided here; `gone` and `slow` say so of the agent."""
 
     __slots__ = (
         "_broken",
@@ -70,7 +69,6 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_more",
         "_most",
-        "_paused",
         "_reader",
         "_request",
         "_shut",
@@ -79,13 +77,14 @@ class Connection(asyncio.Protocol):
         "_waiting",
         "common",
         "gone",
+        "slow",
     )
 
     def __init__(self, common: Common, loop: asyncio.AbstractEventLoop) -> None:
         self.common = common
-        self.gone = False
+        self.gone = self.slow = False
         self._loop = loop
-        self._reader = Reader(2 * common.max_header_size)  # up to which our own limit answers, more clearly
+        self._reader = Reader(common.max_header_size)
         self._transport: asyncio.Transport
         self._request: InboundRequest | None = None
         self._task: asyncio.Task[None] | None = None
@@ -93,7 +92,6 @@ class Connection(asyncio.Protocol):
         self._broken = ""
         self._most = -1  # bytes of the body that are asked for
         self._more: asyncio.Future[None] | None = None
-        self._paused = False
         self._drained: asyncio.Future[None] | None = None
         self._coming = self._shut = False
         self._deadline = loop.time() + common.keep_alive
@@ -123,10 +121,10 @@ class Connection(asyncio.Protocol):
             self._take(data)
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self.slow = True
 
     def resume_writing(self) -> None:
-        self._paused = False
+        self.slow = False
         _wake(self._drained)
 
     # Requests.
@@ -144,9 +142,9 @@ class Connection(asyncio.Protocol):
         if at < len(data):
             self._wait(data[at:])
         if self._request is None:
-            self._await_header()
-            return
-        if reader.size > (MOST_WAITING if self._most < 0 else self._most):
+            if not self._coming:
+                self._coming, self._deadline = True, self._loop.time() + self.common.header_timeout
+        elif reader.size > (MOST_WAITING if self._most < 0 else self._most):
             self._transport.pause_reading()
             _wake(self._more)
         elif reader.ended:
@@ -156,11 +154,6 @@ class Connection(asyncio.Protocol):
         self._waiting += data
         if len(self._waiting) > MOST_WAITING:
             self._transport.pause_reading()
-
-    def _await_header(self) -> None:
-        if not self._coming:
-            self._coming = True
-            self._deadline = self._loop.time() + self.common.header_timeout
 
     def _begin(self, head: Head) -> None:
         if head.expects not in ("", "100-continue"):
@@ -172,8 +165,13 @@ class Connection(asyncio.Protocol):
     async def _serve(self, request: InboundRequest) -> None:
         try:
             await self.common.handle(request)
+        except ConnectionResetError:
+            pass  # nobody is left to tell
         except Exception:
             log.exception("a request failed in the gateway")
+            if not request.status:
+                self._say(Refused(Fault.INTERNAL, "The gateway failed; its log says more."))
+                request.answered = request.closes = True
         finally:
             self._served(request)
 
@@ -183,7 +181,7 @@ class Connection(asyncio.Protocol):
         if self.gone:
             return
         if not request.answered:
-            self.break_off()
+            request.break_off()
         elif request.closes:
             self._close()
         else:
@@ -207,10 +205,13 @@ class Connection(asyncio.Protocol):
         if refused.fault is Fault.INVALID_REQUEST:
             peer = self._transport.get_extra_info("peername")
             log.warning("a request that is not HTTP/1.1, or not well formed, from %s", peer and peer[0])
-        fields, body = list(refused.headers().items()), refused.body()
-        framed, size, date = Framing.LENGTH, len(body), self.common.date
-        self.send(heads.written(_NOBODY, refused.status, "", fields, framed, size, date, closes=True), body)
+        self._say(refused)
         self._close()
+
+    def _say(self, refused: Refused) -> None:
+        fields, body, date = list(refused.headers().items()), refused.body(), self.common.date
+        head = heads.written(_NOBODY, refused.status, "", fields, "length", len(body), date, closes=True)
+        self._transport.write(head + body)
 
     # The end of a connection.
 
@@ -244,9 +245,6 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
-    def abort(self) -> None:
-        self._transport.abort()
-
     def look(self, now: float) -> None:
         """Ends what takes too long. `now` is the loop's time."""
         if now < self._deadline:
@@ -270,15 +268,11 @@ class Connection(asyncio.Protocol):
 
     async def flow(self) -> None:
         """Waits while the agent reads slowly."""
-        while self._paused and not self.gone:
+        while self.slow and not self.gone:
             self._drained = self._loop.create_future()
             await self._drained
         if self.gone:
             raise ConnectionResetError("The agent has gone.")
-
-    @property
-    def slow(self) -> bool:
-        return self._paused
 
     async def body(self, head: Head, most: int) -> bytes:
         reader = self._reader

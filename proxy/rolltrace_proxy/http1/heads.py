@@ -6,32 +6,27 @@ Nothing that is given can end a line: a head that would hold another line than i
 
 from __future__ import annotations
 
-import enum
 from http import HTTPStatus
+from typing import Literal
 
 from rolltrace_proxy.http1.interface import Fields
 from rolltrace_proxy.http1.reader import Head
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-_OURS = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
+_SPECIAL = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date"})
 
 
-class Framing(enum.Enum):
-    """How the end of a body is told."""
-
-    NO_BODY = enum.auto()
-    LENGTH = enum.auto()
-    CHUNKS = enum.auto()
-    UNTIL_CLOSE = enum.auto()
+Framing = Literal["no body", "length", "chunks", "until close"]
+"""How the end of a body is told."""
 
 
 def framing(head: Head, status: int, length: int | None) -> Framing:
     """How an answer of this status goes to whoever sent `head`. `length` is in bytes, None if not known."""
     if head.method == "HEAD" or status < 200 or status in (204, 304):
-        return Framing.NO_BODY
+        return "no body"
     if length is not None:
-        return Framing.LENGTH
-    return Framing.CHUNKS if head.is_1_1 else Framing.UNTIL_CLOSE
+        return "length"
+    return "chunks" if head.is_1_1 else "until close"
 
 
 def length_of(fields: Fields) -> int | None:
@@ -58,12 +53,14 @@ def written(
     dated = False
     for name, value in fields:
         lower = name.lower()
-        if lower not in _OURS:
-            dated = dated or lower == "date"
-            lines.append(f"{name}: {value}")
+        if lower in _SPECIAL:
+            if lower != "date":
+                continue
+            dated = True
+        lines.append(f"{name}: {value}")
     if not dated:
         lines.append(f"Date: {date}")
-    if framed is Framing.CHUNKS:
+    if framed == "chunks":
         lines.append("Transfer-Encoding: chunked")
     elif length is not None and status >= 200 and status != 204:
         lines.append(f"Content-Length: {length}")

@@ -24,7 +24,6 @@ class InboundRequest:
         "answered",
         "closes",
         "fields",
-        "header_size",
         "method",
         "status",
         "target",
@@ -34,13 +33,12 @@ class InboundRequest:
         self.method = head.method
         self.target = head.target
         self.fields = head.fields
-        self.header_size = head.size
         self.status = 0
         self.answered = False
         self.closes = not head.keeps
         self._head = head
         self._connection = connection
-        self._framing = Framing.NO_BODY
+        self._framing: Framing = "no body"
         self._left = 0
 
     def field(self, name: str) -> str | None:
@@ -58,20 +56,20 @@ class InboundRequest:
         await self._send(self._begun(status, reason, fields, length))
 
     async def write(self, data: bytes) -> None:
-        if self._framing is Framing.CHUNKS:
+        if self._framing == "chunks":
             data = heads.chunk(data)
-        elif self._framing is Framing.LENGTH:
+        elif self._framing == "length":
             self._left -= len(data)
-        elif self._framing is Framing.NO_BODY:
+        elif self._framing == "no body":
             return
         await self._send(data)
 
     async def end(self, data: bytes = b"") -> None:
-        if self._framing is Framing.CHUNKS:
+        if self._framing == "chunks":
             data = heads.last_chunk(data)
-        elif self._framing is Framing.NO_BODY:
+        elif self._framing == "no body":
             data = b""
-        elif self._framing is Framing.LENGTH and self._left != len(data):
+        elif self._framing == "length" and self._left != len(data):
             self.break_off()
             raise ConnectionResetError("The answer is not of the length that was promised.")
         self.answered = True
@@ -81,18 +79,18 @@ class InboundRequest:
     async def reply(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
         head = self._begun(status, reason, fields, len(body))
         self.answered = True
-        await self._send(head, b"" if self._framing is Framing.NO_BODY else body)
+        await self._send(head, b"" if self._framing == "no body" else body)
 
     def close_after(self) -> None:
         self.closes = True
 
     def break_off(self) -> None:
         """Where neither chunks nor a length tell the agent, a reset does."""
-        self._connection.break_off(reset=self._framing is Framing.UNTIL_CLOSE)
+        self._connection.break_off(reset=self._framing == "until close")
 
     def _begun(self, status: int, reason: str, fields: Fields, length: int | None) -> bytes:
         framed = heads.framing(self._head, status, length)
-        closes = self.closes or self._connection.closes or framed is Framing.UNTIL_CLOSE
+        closes = self.closes or self._connection.closes or framed == "until close"
         date = self._connection.common.date
         head = heads.written(self._head, status, reason, fields, framed, length, date, closes=closes)
         self.status, self.closes, self._framing = status, closes, framed

@@ -40,11 +40,6 @@ class Request(Protocol):
     def fields(self) -> Fields: ...
 
     @property
-    def header_size(self) -> int:
-        """Bytes of the header section on the wire, line ends included."""
-        ...
-
-    @property
     def status(self) -> int:
         """Of the answer that has begun; 0 before."""
         ...

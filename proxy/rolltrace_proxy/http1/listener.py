@@ -64,7 +64,7 @@ class Listener:
             connection.break_off()
         await self._gone()
         for connection in list(self.common.connections):
-            connection.abort()
+            connection.break_off(reset=True)
         await self._gone()
 
     async def _gone(self) -> None:
@@ -75,8 +75,8 @@ class Listener:
                     await self.common.all_gone.wait()
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(LOOK, self._look, loop)
         self.common.date = formatdate(usegmt=True)
         now = loop.time()
         for connection in list(self.common.connections):
             connection.look(now)
-        self._timer = loop.call_later(LOOK, self._look, loop)

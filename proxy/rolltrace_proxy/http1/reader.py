@@ -20,9 +20,9 @@ _END = b"\r\n\r\n"
 _FRAMING = frozenset({len("content-length"), len("transfer-encoding"), len("expect")})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would cost as much as the parsing
 class Head:
-    """A request without its body. `size` in bytes of the header section, line ends included.
+    """A request without its body; never changed.
 
     `keeps`: the agent may use the connection again. `length` of the body in bytes, 0 for none and for one in
     chunks. `expects` is the value of Expect in lower case, empty for HTTP/1.0, which has no such thing.
@@ -31,7 +31,6 @@ class Head:
     method: str
     target: str
     fields: Fields
-    size: int
     is_1_1: bool
     keeps: bool
     length: int
@@ -99,12 +98,13 @@ class Reader:
             upgrade = True
         except HttpParserError as error:
             raise Refused(Fault.INVALID_REQUEST, f"The request is not well formed: {error}.") from None
+        if self._taken > self._most:
+            said = f"The header has more than {self._most} bytes (--max-header-size)."
+            raise Refused(Fault.HEADERS_TOO_LARGE, said)
         if self._complete and self.head is None:
             self.head = self._whole_head()
             if upgrade:
                 self._stay(self.head)
-        if self._taken > self._most:
-            raise Refused(Fault.HEADERS_TOO_LARGE, "The header is too large (--max-header-size).")
         return end
 
     def _cut(self, data: bytes, at: int) -> int:
@@ -112,7 +112,7 @@ class Reader:
             return min(len(data), at + self._left)
         if at < 3 and (self._taken or self.head is not None):
             return at + 1  # an empty line may have begun in the bytes before these
-        found = data.find(_END, at)
+        found = data.find(_END, max(0, at - 3))
         return len(data) if found < 0 else found + len(_END)
 
     def _whole_head(self) -> Head:
@@ -132,12 +132,11 @@ class Reader:
                     expects = value.lower()
         if coding and (coding != "chunked" or not is_1_1):
             raise Refused(Fault.INVALID_REQUEST, "Of all transfer codings, chunked in HTTP/1.1 is taken.")
-        self._left = length
-        size = self._taken - len(method) - len(self._target) - len("  HTTP/1.1\r\n\r\n")
+        self._left = length - self.size
         target = self._target.decode("utf-8", "surrogateescape")
         keeps = self._keeps and method != "CONNECT"
         self._taken = 0
-        return Head(method, target, self._fields, size, is_1_1, keeps, length, bool(coding), expects)
+        return Head(method, target, self._fields, is_1_1, keeps, length, bool(coding), expects)
 
     def _stay(self, head: Head) -> None:
         """An upgrade is an offer, which we don't take (RFC 9110, 7.8): the body follows as ever. llhttp skips

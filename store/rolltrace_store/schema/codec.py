@@ -43,9 +43,12 @@ def message(kind: type[M]) -> Codec[M]:
     return Codec(kind.SerializeToString, kind.FromString)
 
 
+_U64 = struct.Struct(">Q")
+
+
 def _decode_u64(data: bytes) -> int:
-    (number,) = struct.unpack(">Q", data)
-    return int(number)
+    number: int = _U64.unpack(data)[0]
+    return number
 
 
 def _encode_uuid(text: str) -> bytes:
@@ -62,7 +65,7 @@ def _decode_uuid(data: bytes) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-U64: Codec[int] = Codec(struct.Struct(">Q").pack, _decode_u64)
+U64: Codec[int] = Codec(_U64.pack, _decode_u64)
 TEXT: Codec[str] = Codec(str.encode, bytes.decode)
 BYTES: Codec[bytes] = Codec(bytes, bytes)
 UUID: Codec[str] = Codec(_encode_uuid, _decode_uuid)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from rolltrace.v1.event_pb2 import EventKind
 from rolltrace_store.schema.codec import U64, Codec, Table
 
+_KINDS = [bytes((kind,)) for kind in range(256)]
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -20,8 +22,13 @@ class Entry:
     body: bytes
 
 
+def event(kind: EventKind.ValueType, *body: bytes) -> bytes:
+    """A value, given the parts of the body."""
+    return b"".join((_KINDS[kind], *body))
+
+
 def _encode(entry: Entry) -> bytes:
-    return bytes((entry.kind,)) + entry.body
+    return event(entry.kind, entry.body)
 
 
 def _decode(data: bytes) -> Entry:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rolltrace_store.schema.codec import TEXT, UUID, Codec, Table
-from rolltrace_store.schema.session_trace import prefix
 
 _LAYOUT = struct.Struct(">IB")
 
@@ -31,8 +30,13 @@ class RunningRow:
     body: bytes
 
 
+def running_key(session: bytes, trace: bytes) -> bytes:
+    """A key, given the session_id's bytes and the trace_id's 16."""
+    return session + b"\0" + trace
+
+
 def _encode_key(key: RunningKey) -> bytes:
-    return prefix(key.session_id) + UUID.encode(key.trace_id)
+    return running_key(TEXT.encode(key.session_id), UUID.encode(key.trace_id))
 
 
 def _decode_key(data: bytes) -> RunningKey:

@@ -7,9 +7,13 @@ so that deleting a session reads no trace.
 
 from __future__ import annotations
 
+import struct
 from typing import NamedTuple
 
 from rolltrace_store.schema.codec import TEXT, U64, UUID, Codec, Table
+
+_KEY_END = struct.Struct(">xQ")
+_ROW = struct.Struct(">Q16s")
 
 
 class CallKey(NamedTuple):
@@ -27,8 +31,18 @@ def prefix(session_id: str) -> bytes:
     return TEXT.encode(session_id) + b"\0"
 
 
+def call_key(session: bytes, call_index: int) -> bytes:
+    """A key, given the session_id's bytes."""
+    return session + _KEY_END.pack(call_index)
+
+
+def call_row(sequence: int, trace: bytes) -> bytes:
+    """A value, given the trace_id's 16 bytes."""
+    return _ROW.pack(sequence, trace)
+
+
 def _encode_key(key: CallKey) -> bytes:
-    return prefix(key.session_id) + U64.encode(key.call_index)
+    return call_key(TEXT.encode(key.session_id), key.call_index)
 
 
 def _decode_key(data: bytes) -> CallKey:
@@ -36,7 +50,7 @@ def _decode_key(data: bytes) -> CallKey:
 
 
 def _encode(row: CallRow) -> bytes:
-    return U64.encode(row.sequence) + UUID.encode(row.trace_id)
+    return call_row(row.sequence, UUID.encode(row.trace_id))
 
 
 def _decode(data: bytes) -> CallRow:
