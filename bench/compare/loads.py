@@ -12,6 +12,7 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ class Load:
     only: tuple[str, ...] = ()
 
 
+LONGEST = 45.0
+"""Seconds after which a scenario begins no other round."""
 HEAVY = 80
 """Percent of a core."""
 CPU = ("calls/s", "CPU ms/call", "peak MiB", "proxy MiB", "own MiB")
@@ -96,7 +99,11 @@ def measure(name: str, rounds: int, seconds: float) -> Iterator[Row]:
         worker(scenario.worker, Path(folder)) as served,
         running(chosen, served.port, Path(folder)) as gateways,
     ):
+        deadline = time.monotonic() + LONGEST
         for number in range(rounds):
+            if number and time.monotonic() > deadline:
+                print(f"{name}: {number} of {rounds} rounds, since they take long", file=sys.stderr)
+                break
             for gateway in gateways:
                 load = f"{scenario.load} --seconds {seconds} --prefix {name}-{number}-"
                 found = look(gateway, load, served)
