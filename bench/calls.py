@@ -39,8 +39,10 @@ def exchanged(prompt: int, tokens: int, *, streamed: bool) -> Exchanged:
     return Exchanged(body, pieces, "text/event-stream")
 
 
-def planned(call: Exchanged) -> Rewrite:
-    return rewrite("chat/completions", call.request, enforced={"temperature": 1.0}, model="")
+def planned(call: Exchanged, *, enforced: bool = True) -> Rewrite:
+    """enforced: the session has sampling parameters of its own."""
+    parameters = {"temperature": 1.0} if enforced else {}
+    return rewrite("chat/completions", call.request, enforced=parameters, model="")
 
 
 def read(plan: Rewrite, call: Exchanged, read_prompt: ReadPrompt = pack_text) -> Answer:

@@ -17,7 +17,7 @@ from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy import gaps
 from rolltrace_proxy.gaps import Gaps
 from rolltrace_proxy.prompts import ReadPrompt
-from rolltrace_proxy.raw_json import ANYTHING, INTEGER, OBJECT, STRING, Object, given, read, read_member
+from rolltrace_proxy.raw_json import ANYTHING, INTEGER, NULL, OBJECT, STRING, Object, given, read, read_member
 from rolltrace_proxy.rewrite import Rewrite
 from rolltrace_proxy.tokens import PROMPT_KEY, Tokens, pack_text
 
@@ -25,7 +25,7 @@ from rolltrace_proxy.tokens import PROMPT_KEY, Tokens, pack_text
 FINISH_REASONS = frozenset(
     {"stop", "length", "tool_calls", "abort", "repetition", "content_filter", "function_call"}
 )
-_MAX_INDEX = 2**32 - 1
+MAX_INDEX = 2**32 - 1
 
 
 @dataclass(slots=True)
@@ -47,13 +47,13 @@ class _PromptDetails(Struct):
     cached_tokens: int | None = None
 
 
-class _Usage(Struct):
+class UsageFields(Struct):
     prompt_tokens: int
     completion_tokens: int = 0
     prompt_tokens_details: _PromptDetails | None = None
 
 
-_USAGE: Decoder[_Usage] = Decoder(_Usage)
+_USAGE: Decoder[UsageFields] = Decoder(UsageFields)
 
 
 class Reader:
@@ -69,7 +69,7 @@ class Reader:
         self._prompt: bytes | None = None
         self._tokens: dict[int, Tokens] = {}
         self._finish_reasons: dict[int, str] = {}
-        self._usage: _Usage | None = None
+        self._usage: UsageFields | None = None
         self._usage_is_whole = False
         self._prompts_differ = False
 
@@ -109,7 +109,7 @@ class Reader:
     def _index(self, place: int, choice: Object) -> int:
         value = choice.get("index")
         index = place if value is None else read(INTEGER, value)
-        if index is None or not 0 <= index <= _MAX_INDEX:
+        if index is None or not 0 <= index <= MAX_INDEX:
             self.gaps.note(gaps.UNREADABLE, f"a choice's index is {gaps.quote(bytes(value or b''))}")
             return place
         return index
@@ -152,7 +152,7 @@ class Reader:
             prompt_token_ids=self._prompt or b"",
             completions=completions,
             response_json=response_json,
-            usage=None if usage is None else _usage_message(usage),
+            usage=None if usage is None else usage_message(usage),
             gaps=self.gaps.messages(),
             model=self.model,
             error=self.error,
@@ -170,7 +170,7 @@ class Reader:
             message_json=messages.get(index, b""),
         )
 
-    def _compare(self, usage: _Usage) -> None:
+    def _compare(self, usage: UsageFields) -> None:
         """Against the ids, where all of them are there."""
         if self.gaps.has(gaps.TOKEN_IDS, gaps.PROMPT_TOKEN_IDS):
             return
@@ -183,7 +183,7 @@ class Reader:
             self.gaps.note(gaps.MISMATCH, f"{prompt} prompt ids, but usage counts {usage.prompt_tokens}")
 
 
-def _usage_message(usage: _Usage) -> pb.Usage | None:
+def usage_message(usage: UsageFields) -> pb.Usage | None:
     details = usage.prompt_tokens_details
     try:
         return pb.Usage(
@@ -207,7 +207,7 @@ def error_message(top: Object) -> str | None:
 
 def strip(fields: Object, added: tuple[str, ...]) -> bool:
     """Sets to null what Rolltrace asked for, as vLLM has it when not asked; tells whether anything was."""
-    present = [key for key in added if given(fields, key) is not None]
+    present = [key for key in added if fields.get(key, NULL) != NULL]
     for key in present:
-        fields[key] = Raw(b"null")
+        fields[key] = NULL
     return bool(present)

@@ -36,10 +36,12 @@ class Gaps:
             self._first[key] = message
 
     def has(self, *kinds: Kind) -> bool:
-        return any(kind in kinds for kind, _ in self._first)
+        return bool(self._first) and any(kind in kinds for kind, _ in self._first)
 
     def messages(self) -> list[pb.CaptureGap]:
         """The call's own gaps first, then the completions' by index."""
+        if not self._first:
+            return []
         order = sorted(self._first, key=lambda key: (-1 if key[1] is None else key[1], key[0]))
         return [self._message(key) for key in order]
 

@@ -42,12 +42,14 @@ def read(decoder: Decoder[T], data: Raw | bytes) -> T | None:
 def read_object(data: bytes) -> Object | None:
     """An object's members. None as well when data is not UTF-8, which the decoders only look for in what
     they take apart."""
+    return read(OBJECT, data) if is_utf8(data) else None
+
+
+def is_utf8(data: bytes) -> bool:
     try:
-        if not data.isascii():
-            data.decode()
+        return data.isascii() or bool(data.decode())
     except UnicodeDecodeError:
-        return None
-    return read(OBJECT, data)
+        return False
 
 
 def _finite(digits: str) -> float | None:

@@ -18,10 +18,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import cast
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from rolltrace_proxy.raw_json import (
     ANYTHING,
@@ -42,10 +41,15 @@ LOGPROB_KEYS = ("logprobs",)
 
 _TRUE = Raw(b"true")
 _FALSE = Raw(b"false")
+_TELLING = frozenset({"return_token_ids", "logprobs", "top_logprobs", "logprob_token_ids", "echo", "n"})
+"""The members of a request that decide what is asked for; most agents send none of them."""
+_ALL_WISHES = {
+    "chat/completions": b'"return_token_ids":true,"logprobs":true',
+    "completions": b'"return_token_ids":true,"logprobs":0',
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+class Rewrite(Struct, frozen=True, gc=False):
     """A request as it goes to the worker, and what to know when its answer comes."""
 
     # The path after "/v1/".
@@ -75,6 +79,8 @@ def rewrite(endpoint: str, body: bytes, *, enforced: Mapping[str, object], model
     """
     captures = endpoint in TOKEN_ENDPOINTS
     fields = read_object(body)
+    if captures and fields is not None and not (enforced or model) and _TELLING.isdisjoint(fields):
+        return _asking_for_all(endpoint, body, fields)
     spliceable = fields is not None
     if fields is None:
         fields = _read_leniently(body)
@@ -89,7 +95,9 @@ def rewrite(endpoint: str, body: bytes, *, enforced: Mapping[str, object], model
     sent = fields | changes
     return Rewrite(
         endpoint,
-        body=_splice(body, changes) if spliceable and fields.keys().isdisjoint(changes) else _joined(sent),
+        body=_splice(body, write(changes)[1:-1], fields)
+        if spliceable and fields.keys().isdisjoint(changes)
+        else _joined(sent),
         model=read_member(STRING, sent, "model") or "",
         streamed=sent.get("stream") == _TRUE,
         captures=captures,
@@ -97,6 +105,18 @@ def rewrite(endpoint: str, body: bytes, *, enforced: Mapping[str, object], model
         unasked=unasked,
         echoes=not chat and given(sent, "echo") == _TRUE,
         choices=(read_member(INTEGER, sent, "n") or 0) if chat else 0,
+    )
+
+
+def _asking_for_all(endpoint: str, body: bytes, fields: Object) -> Rewrite:
+    """What becomes of a usual request to which nothing is imposed: the same, with fewer questions."""
+    return Rewrite(
+        endpoint,
+        _splice(body, _ALL_WISHES[endpoint], fields),
+        read_member(STRING, fields, "model") or "",
+        fields.get("stream") == _TRUE,
+        True,
+        ID_KEYS + LOGPROB_KEYS,
     )
 
 
@@ -171,10 +191,9 @@ def _lacks_logprobs(fields: Object, *, chat: bool) -> bool:
     return value is None or (chat and value == _FALSE)
 
 
-def _splice(body: bytes, members: Object) -> bytes:
-    """The object with members that it does not have yet, its own bytes unchanged."""
+def _splice(body: bytes, members: bytes, fields: Object) -> bytes:
+    """The object of these fields with members that it does not have yet, its own bytes unchanged."""
     if not members:
         return body
-    end = body.rindex(b"}")
-    comma = b"" if body[:end].rstrip().endswith(b"{") else b","
-    return b"%b%b%b%b" % (body[:end], comma, write(members)[1:-1], body[end:])
+    end, view = body.rindex(b"}"), memoryview(body)
+    return b"".join((view[:end], b"," if fields else b"", members, view[end:]))

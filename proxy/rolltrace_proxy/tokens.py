@@ -27,6 +27,7 @@ ID_KEY = "token_ids"
 LOGPROBS_KEY = "logprobs"
 
 _IDS: Decoder[list[int]] = Decoder(list[int])
+_NAN = struct.pack("<f", math.nan)
 
 
 class _TokenLogprob(Struct, gc=False):
@@ -57,12 +58,20 @@ def pack_text(text: Raw | bytes) -> bytes | None:
         return None
 
 
-def _pack_logprobs(values: Sequence[float | None]) -> bytes | None:
-    """Little-endian float32; None when a value is beyond float32."""
-    if None in values:
-        values = [math.nan if value is None else value for value in values]
+def read_logprobs(text: Raw | bytes) -> list[float | None] | None:
+    """The log-probabilities of an object of vLLM's; None for anything else."""
+    logprobs = read(_LOGPROBS, text)
+    return None if logprobs is None else logprobs.values()
+
+
+def pack_logprobs(values: Sequence[float | None]) -> tuple[bytes, int] | None:
+    """Little-endian float32, and how many are NaN for None; None when a value is beyond float32."""
+    pack = struct.Struct(f"<{len(values)}f").pack
     try:
-        return struct.pack(f"<{len(values)}f", *values)
+        try:
+            return pack(*values), 0
+        except struct.error:  # a None: rare, so not looked for
+            return pack(*[math.nan if value is None else value for value in values]), values.count(None)
     except OverflowError:
         return None
 
@@ -105,20 +114,19 @@ class Tokens:
             values = [None] * count
         elif echoed and len(values) == echoed + count:
             values = values[echoed:]
-        packed = _pack_logprobs(values)
+        packed = pack_logprobs(values)
         if packed is None:
             self._note(gaps.LOGPROBS, "a log-probability is beyond 32-bit floats")
             values = [None] * count
-            packed = _pack_logprobs(values) or b""
+            packed = _NAN * count, count
         if len(values) != count:
             self._aligned = False
             self._note(gaps.MISMATCH, f"{count} ids came with {len(values)} log-probabilities")
-        self._unknown += values.count(None)
-        self._logprobs += packed
+        self._logprobs += packed[0]
+        self._unknown += packed[1]
 
     def _read_logprobs(self, value: Raw) -> list[float | None] | None:
-        read_as = read(_LOGPROBS, value)
-        values = None if read_as is None else read_as.values()
+        values = read_logprobs(value)
         if values is None:
             self._note(gaps.LOGPROBS, f"not log-probabilities: {gaps.quote(bytes(value))}")
         return values

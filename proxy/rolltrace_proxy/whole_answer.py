@@ -7,6 +7,7 @@ from msgspec import Raw
 from rolltrace_proxy import gaps
 from rolltrace_proxy.capture import Captured, Reader, error_message, strip
 from rolltrace_proxy.merge import as_message
+from rolltrace_proxy.plain_answer import read_plain_answer
 from rolltrace_proxy.prompts import ReadPrompt
 from rolltrace_proxy.raw_json import OBJECTS, STRING, Object, given, mend, read_member, read_object, write
 from rolltrace_proxy.rewrite import Rewrite
@@ -21,9 +22,17 @@ def read_whole_answer(
     A body that has to be mended to be read goes on as it came. So does an error answer (status from 400
     on), which has no gaps: its status says all.
     """
+    plain = read_plain_answer(rewrite, body, read_prompt) if status < 400 and rewrite.captures else None
+    return plain or read_carefully(rewrite, status, body, read_prompt)
+
+
+def read_carefully(
+    rewrite: Rewrite, status: int, body: bytes, read_prompt: ReadPrompt
+) -> tuple[bytes, Captured]:
+    """The same, member by member, whatever the body is."""
     top = read_object(body)
     if top is None and (mended := mend(body)) is not None:
-        return body, read_whole_answer(rewrite, status, mended, read_prompt)[1]
+        return body, read_carefully(rewrite, status, mended, read_prompt)[1]
     if status >= 400:
         said = None if top is None else error_message(top)
         return body, Captured(response_json=body, error=said or f"the worker answered HTTP {status}")

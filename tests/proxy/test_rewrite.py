@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rolltrace_proxy import rewrite as rewrite_module
 from rolltrace_proxy.rewrite import Rewrite, rewrite
 
 CHAT, COMPLETIONS = "chat/completions", "completions"
@@ -142,6 +143,25 @@ def test_the_agents_other_members_always_survive(
     assert {k: v for k, v in sent.items() if k not in ours} == {
         k: v for k, v in fields.items() if k not in ours
     }
+
+
+class _Everything(frozenset[str]):
+    """Has something in common with every request."""
+
+    def isdisjoint(self, other: object) -> bool:
+        return False
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([CHAT, COMPLETIONS, "x"]), st.dictionaries(KEYS, JSON, max_size=4), st.booleans())
+def test_the_usual_request_is_rewritten_as_any_other(
+    endpoint: str, fields: dict[str, object], compact: bool
+) -> None:
+    body = b" %b\n" % json.dumps(fields, separators=(",", ":") if compact else None).encode()
+    seen = rewrite(endpoint, body, enforced={}, model="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rewrite_module, "_TELLING", _Everything())
+        assert seen == rewrite(endpoint, body, enforced={}, model="")
 
 
 @settings(max_examples=100, deadline=None)
