@@ -2,8 +2,8 @@
 
 The whole is the pair's CPU a call under the load of a scenario. The pure parts are timed alone, each over and
 over in this process; committing is what the store takes for a trace, without coding it. The rest of the
-proxy is what nobody times alone: HTTP on both sides, routing, the event loop, metrics. All of it is CPU time,
-so a busy machine makes it larger and the parts keep their shares.
+proxy is what nobody times alone: sockets, the event loop, routing, metrics. All of it is CPU time,
+so a busy machine makes it larger, and unevenly: what is timed alone keeps its caches.
 
 Sessions go on with the same request, as in the scenarios; `first` is a session's first call, which finds
 nothing remembered. A read of a stream without pauses brings many chunks, here CHUNKS_A_READ.
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench import calls
+from bench import calls, exchanges
 from bench.compare.gateway import PROXY, Gateway, running, worker
 from bench.compare.loads import LOADS, Load
 from bench.compare.rows import Row
@@ -30,6 +30,7 @@ from bench.compare.targets import MINE, there
 from bench.processes import cpu_seconds
 from rolltrace.digest import trace_digest
 from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_proxy.http1.reader import Reader
 from rolltrace_proxy.prompts import Prompts
 from rolltrace_store import Durability, StoreOptions, open_store
 
@@ -114,7 +115,8 @@ def steps(kind: Kind) -> dict[str, float]:
     if kind.streamed:
         joined = [b"".join(some) for some in _cut(call.pieces, CHUNKS_A_READ)]
         call = calls.Exchanged(call.request, joined, call.kind)
-    plan, prompts, numbers = calls.planned(call), Prompts(), itertools.count(1)
+    plan, prompts, numbers = calls.planned(call, enforced=False), Prompts(), itertools.count(1)
+    request, answer = exchanges.sent(call), exchanges.answered(call)
     trace, known = _trace(call), calls.histories()
 
     def capture() -> None:
@@ -128,7 +130,9 @@ def steps(kind: Kind) -> dict[str, float]:
 
     coding = _timed(encode) + _timed(partial(trace_digest, trace))
     return {
-        "the request, read and rewritten": _timed(partial(calls.planned, call)),
+        "HTTP with the agent": _timed(partial(exchanges.with_agent, Reader(exchanges.MOST), request)),
+        "HTTP with the worker": _timed(partial(exchanges.with_worker, call.request, answer)),
+        "the request, read and rewritten": _timed(partial(calls.planned, call, enforced=False)),
         "the answer, read and put into a trace": _timed(capture),
         "the trace, coded and hashed": coding,
         "the commit": max(0.0, asyncio.run(_stored(call, fresh=kind.first)) - coding),
@@ -154,7 +158,7 @@ def _timed(step: Callable[[], object]) -> float:
 
 
 def _trace(call: calls.Exchanged) -> pb.Trace:
-    plan = calls.planned(call)
+    plan = calls.planned(call, enforced=False)
     return calls.traced(1, plan, call, calls.read(plan, call))
 
 
