@@ -111,7 +111,7 @@ def test_noise_makes_no_line_that_falls() -> None:
 def test_capacity_counts_idle_time_and_nobody_elses() -> None:
     assert proxies.capacity(calls=100, used=2.0, idle=0.0, proxies=2) == 100
     assert proxies.capacity(calls=100, used=1.0, idle=1.0, proxies=2) == 100
-    assert proxies.capacity(calls=100, used=1.0, idle=0.0, proxies=1) == 100
+    assert proxies.capacity(calls=100, used=1.0, idle=1.0, proxies=1) == 100
 
 
 def test_needs_are_calculated() -> None:
