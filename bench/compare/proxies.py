@@ -5,7 +5,7 @@ the worker and the control service: the plain ratio of calls per second tells ho
 judged is the capacity: calls for each second of core time that the proxies used or could have used, times
 their cores. They could have used it when a core of theirs was idle; so what proxies wait for each other, as
 for the store's write lock, counts against them. What the load or anybody else on the machine took does not.
-One proxy waits for nobody but a load that is too slow: its idle time is not counted, or two would look better.
+One proxy waits for nobody but a slow load: its idle time is not counted, or two would look better.
 
 One proxy has the last core, and the rest of it all runs on the other. Two have both cores, and the rest
 runs there too; with more cores it is kept apart. What the machine itself makes of a second core is
