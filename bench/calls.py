@@ -46,7 +46,7 @@ def planned(call: Exchanged, *, enforced: bool = True) -> Rewrite:
 
 
 def read(plan: Rewrite, call: Exchanged, read_prompt: ReadPrompt = pack_text) -> Answer:
-    """The answer, all of it fed; as a session's first unless its `read_prompt` is given."""
+    """The answer, all of it fed. read_prompt: of a session's Prompts, or as if it had none before."""
     answer = answer_for(plan, 200, [("Content-Type", call.kind)], MOST, read_prompt)
     for piece in call.pieces:
         answer.feed(piece)

@@ -73,7 +73,7 @@ def whole(prompt: int, tokens: int) -> bytes:
     answer: Json = {
         **SHARED,
         "object": "chat.completion",
-        "choices": [{**_choice(logprobs, SEQUENCE.ids[prompt:end], "stop"), "message": message}],
+        "choices": [_choice({"message": message}, logprobs, SEQUENCE.ids[prompt:end], "stop")],
         "usage": _usage(prompt, tokens),
         "prompt_logprobs": None,
     }
@@ -90,17 +90,17 @@ def events(prompt: int, tokens: int, usage: bool) -> list[bytes]:
     said = [_event(_json({**shared, "choices": [role], "prompt_token_ids": SEQUENCE.ids[:prompt]}))]
     for place in range(prompt, prompt + tokens):
         reason = "stop" if place == prompt + tokens - 1 else None
-        choice = _choice({"content": [SEQUENCE.logprobs[place]]}, [SEQUENCE.ids[place]], reason)
-        said.append(
-            _event(_json({**shared, "choices": [{**choice, "delta": {"content": SEQUENCE.words[place]}}]}))
-        )
+        logprobs = {"content": [SEQUENCE.logprobs[place]]}
+        delta: Json = {"delta": {"content": SEQUENCE.words[place]}}
+        choice = _choice(delta, logprobs, [SEQUENCE.ids[place]], reason)
+        said.append(_event(_json({**shared, "choices": [choice]})))
     end = _event(_json({**shared, "choices": [], "usage": _usage(prompt, tokens)})) if usage else b""
     said.append(end + _event(b"[DONE]") + b"0\r\n\r\n")
     return said
 
 
-def _choice(logprobs: object, ids: list[int], reason: str | None) -> Json:
-    return {"index": 0, "logprobs": logprobs, "token_ids": ids, "finish_reason": reason}
+def _choice(said: Json, logprobs: object, ids: list[int], reason: str | None) -> Json:
+    return {"index": 0, **said, "logprobs": logprobs, "finish_reason": reason, "token_ids": ids}
 
 
 def _usage(prompt: int, tokens: int) -> dict[str, int]:

@@ -24,8 +24,10 @@ def size(request: pytest.FixtureRequest) -> tuple[int, int]:
     return found
 
 
-def bench_rewrite(benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
-    benchmark(calls.planned, calls.exchanged(*size, streamed=False))
+@pytest.mark.parametrize("enforced", [False, True], ids=["usual", "enforced"])
+def bench_rewrite(benchmark: BenchmarkFixture, size: tuple[int, int], enforced: bool) -> None:
+    call = calls.exchanged(*size, streamed=False)
+    benchmark(lambda: calls.planned(call, enforced=enforced))
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["json", "sse"])
@@ -33,6 +35,13 @@ def bench_capture(benchmark: BenchmarkFixture, size: tuple[int, int], streamed: 
     call = calls.exchanged(*size, streamed=streamed)
     plan = calls.planned(call)
     benchmark(lambda: calls.traced(1, plan, call, calls.read(plan, call)))
+
+
+def bench_capture_next(benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
+    """A whole answer whose prompt the session had before."""
+    call, read_prompt = calls.exchanged(*size, streamed=False), Prompts().of("s-1")
+    plan = calls.planned(call)
+    benchmark(lambda: calls.traced(1, plan, call, calls.read(plan, call, read_prompt)))
 
 
 def bench_framing(benchmark: BenchmarkFixture) -> None:
@@ -50,13 +59,6 @@ def bench_framing(benchmark: BenchmarkFixture) -> None:
 def bench_usual_rewrite(benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
     """Of a session without parameters of its own: keys are spliced in."""
     benchmark(partial(calls.planned, calls.exchanged(*size, streamed=False), enforced=False))
-
-
-def bench_capture_next(benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
-    """In a session whose last prompt was the same."""
-    call, prompts = calls.exchanged(*size, streamed=False), Prompts()
-    plan = calls.planned(call)
-    benchmark(lambda: calls.traced(1, plan, call, calls.read(plan, call, prompts.of("s-1"))))
 
 
 def bench_http_with_agent(benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:

@@ -10,10 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from rolltrace_settings.flags import installed_version
-
-from .commands import db, sessions, status, traces, up, workers
-from .commands.arguments import add_shared
 from .errors import InvalidArgument, RolltraceError
 
 EXAMPLES = """\
@@ -28,10 +24,8 @@ a first minute:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command of `argv` (None: of the process) and returns its exit status."""
-    arguments = _parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        status = run(arguments)
+        status = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except RolltraceError as error:
         print(f"rolltrace: {error}", file=sys.stderr)
@@ -45,14 +39,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+def _run(argv: Sequence[str]) -> int:
+    if argv[:1] == ["up"]:  # it stays as long as the services do: without the other groups, which need gRPC
+        from .commands.up import up
+
+        return up(argv[1:])
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    return run(arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
+    from rolltrace_settings.flags import Version
+
+    from .commands import db, sessions, status, traces, up, workers
+    from .commands.arguments import add_shared
+
     parser = argparse.ArgumentParser(
         prog="rolltrace",
         description="The model gateway that records every call of an agent, token for token.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"rolltrace {installed_version()}")
+    parser.add_argument("--version", action=Version, help="show program's version number and exit")
     add_shared(parser, at_top=True)
     groups = parser.add_subparsers(metavar="GROUP", required=True)
     for group in (up, workers, sessions, traces, status, db):

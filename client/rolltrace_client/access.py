@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-
-import grpc
+from typing import TYPE_CHECKING
 
 from .errors import invalid
+
+if TYPE_CHECKING:
+    import grpc
 
 TOKEN_VARIABLE = "ROLLTRACE_ADMIN_TOKEN"
 
@@ -34,6 +36,8 @@ class Tls:
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Raises InvalidArgument when a file cannot be read, or one of a pair is missing."""
+        import grpc
+
         if bool(self.cert_file) != bool(self.key_file):
             raise invalid("tls", "cert_file and key_file belong together: give both")
         ca, key, certificate = (_read(path) for path in (self.ca_file, self.key_file, self.cert_file))

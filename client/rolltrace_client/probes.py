@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-import grpc
-import grpc.aio
+from .health_frames import CHECK, serving
 
 TIMEOUT = 2.0
-# grpc.health.v1: an empty HealthCheckRequest asks for the whole server; field 1 of the answer, 1, is SERVING.
-HEALTH_CHECK = "/grpc.health.v1.Health/Check"
-SERVING = b"\x08\x01"
 
 
 def authority(host: str, port: int) -> str:
@@ -34,10 +30,8 @@ async def proxy_is_healthy(host: str, port: int, *, tls: bool = False) -> bool:
             encrypted = _any_certificate() if tls else None
             reader, writer = await asyncio.open_connection(host, port, ssl=encrypted)
             try:
-                authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-                writer.write(
-                    f"GET /health HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode()
-                )
+                asked = f"GET /health HTTP/1.1\r\nHost: {authority(host, port)}\r\nConnection: close\r\n\r\n"
+                writer.write(asked.encode())
                 status_line = await reader.readline()
             finally:
                 writer.close()
@@ -51,16 +45,26 @@ async def control_is_healthy(host: str, port: int, *, tls: bool = False) -> bool
 
     gRPC checks the certificate's name in any case, and may ask for one of ours.
     """
-    if tls:
-        return await _speaks_grpc(host, port)
+    return await (_speaks_grpc(host, port) if tls else _is_serving(host, port))
+
+
+async def _is_serving(host: str, port: int) -> bool:
+    received = b""
     try:
-        async with grpc.aio.insecure_channel(
-            authority(host, port), options=[("grpc.enable_http_proxy", 0)]
-        ) as channel:
-            check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(HEALTH_CHECK)
-            return await check(b"", timeout=TIMEOUT) == SERVING
-    except grpc.RpcError:
+        async with asyncio.timeout(TIMEOUT):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(CHECK)
+                while (answer := serving(received)) is None:
+                    more = await reader.read(4096)
+                    if not more:
+                        return False
+                    received += more
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
         return False
+    return answer
 
 
 async def _speaks_grpc(host: str, port: int) -> bool:

@@ -16,6 +16,7 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 30.0
 FORGIVEN_AFTER = 60.0
 FAILURES_AT_START = 3
+LOOKS = (0.02, 0.2)
 EXIT_CONFIGURATION = 2
 
 
@@ -56,6 +57,15 @@ def after_end(end: Ended, failures: int) -> Restart | GiveUp:
 def pause(failures: int) -> float:
     """Seconds before the start that follows so many failures in a row."""
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 32))
+
+
+def until_next_look(waited: float) -> float:
+    """Seconds until a child is asked again whether it is healthy, so many after the first time.
+
+    Often at first, since a start takes a fraction of a second.
+    """
+    shortest, longest = LOOKS
+    return min(longest, max(shortest, waited / 20))
 
 
 def in_words(returncode: int) -> str:

@@ -20,11 +20,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from .supervision import Ended, GiveUp, after_end, in_words
+from .supervision import Ended, GiveUp, after_end, in_words, until_next_look
 
 log = logging.getLogger("rolltrace.up")
 
-HEALTH_INTERVAL = 0.1
 STILL_WAITING = 10.0
 
 
@@ -129,9 +128,10 @@ class Supervisor:
         when_up()
 
     async def _until_healthy(self, child: Child) -> None:
-        remind_at = time.monotonic() + STILL_WAITING
+        began = time.monotonic()
+        remind_at = began + STILL_WAITING
         while not await child.is_healthy():
-            await asyncio.sleep(HEALTH_INTERVAL)
+            await asyncio.sleep(until_next_look(time.monotonic() - began))
             if time.monotonic() > remind_at:
                 log.warning("still waiting for %s to be healthy", child.name)
                 remind_at += STILL_WAITING

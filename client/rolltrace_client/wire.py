@@ -8,11 +8,13 @@ are short, or else a service that is back would be found only after gRPC's own t
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import grpc
+from typing import TYPE_CHECKING
 
 from . import details
 from .errors import NO_DETAILS, RolltraceError, from_status, invalid
+
+if TYPE_CHECKING:
+    import grpc
 
 DEFAULT_TARGET = "127.0.0.1:9091"
 MIB = 1 << 20

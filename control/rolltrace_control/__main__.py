@@ -7,7 +7,6 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 import uvloop
 
@@ -19,6 +18,7 @@ from rolltrace_settings.errors import SettingsError
 from rolltrace_settings.load import EXIT_CONFIGURATION, load
 from rolltrace_settings.open_files import raise_limit
 from rolltrace_settings.settings import Settings
+from rolltrace_settings.version import installed_version
 from rolltrace_store import Durability, StoreError, StoreOptions, open_store
 
 SWITCH_INTERVAL = 0.0005
@@ -49,7 +49,7 @@ async def run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, edge.reload)
         async with serve(settings, store, edge) as port:
             address = authority(settings.control_host, port)
-            log.info("rolltrace-control %s serves %s at %s", version("rolltrace"), settings.db_path, address)
+            log.info("rolltrace-control %s serves %s at %s", installed_version(), settings.db_path, address)
             await stopped.wait()
             log.info("shutting down; streams end now, calls within %g s", settings.drain_timeout)
     finally:

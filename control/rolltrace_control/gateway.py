@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import time
-from importlib.metadata import version
-
-import aiohttp
 
 from rolltrace.v1 import gateway_service_pb2 as pb
 from rolltrace.v1 import gateway_service_pb2_grpc as services
 from rolltrace.v1.worker_pb2 import WORKER_HEALTH_HEALTHY
 from rolltrace_control.addresses import local_proxy_url, proxy_url
+from rolltrace_control.http_check import status_of
 from rolltrace_control.traces import TraceServicer
 from rolltrace_settings.settings import Settings
+from rolltrace_settings.version import installed_version
 from rolltrace_store.interface import ReadView, Store
 
-PROBE_TIMEOUT = aiohttp.ClientTimeout(total=1.0)
+PROBE_TIMEOUT = 1.0
 
 
 class GatewayServicer(services.GatewayServiceServicer):
     """The gateway as a whole."""
 
-    def __init__(
-        self, store: Store, http: aiohttp.ClientSession, settings: Settings, traces: TraceServicer
-    ) -> None:
+    def __init__(self, store: Store, settings: Settings, traces: TraceServicer) -> None:
         self._store = store
-        self._http = http
         self._settings = settings
         self._traces = traces
         self._started = time.time_ns()
@@ -34,7 +30,7 @@ class GatewayServicer(services.GatewayServiceServicer):
     async def GetStatus(self, request: pb.GetStatusRequest, context: object) -> pb.GetStatusResponse:
         healthy = await self._proxy_answers()
         status = await self._store.read(_status)
-        status.version = version("rolltrace")
+        status.version = installed_version()
         status.start_time.FromNanoseconds(self._started)
         status.uptime.FromNanoseconds(time.monotonic_ns() - self._started_monotonic)
         status.subscriber_count = self._traces.subscriber_count
@@ -46,9 +42,8 @@ class GatewayServicer(services.GatewayServiceServicer):
         url = f"{local_proxy_url(self._settings)}/health"
         try:
             # Its certificate is in the name that agents use, not this one; and nothing secret is said.
-            async with self._http.get(url, timeout=PROBE_TIMEOUT, ssl=False) as answer:
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return await status_of(url, None, connect=PROBE_TIMEOUT, total=PROBE_TIMEOUT) == 200
+        except (OSError, ValueError):
             return False
 
     async def Flush(self, request: pb.FlushRequest, context: object) -> pb.FlushResponse:

@@ -13,13 +13,11 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import aiohttp
-
 from rolltrace.v1 import worker_pb2 as pb
 from rolltrace_control.health_rules import Checks, Outcome, outcome_of_status
+from rolltrace_control.http_check import status_of
 from rolltrace_settings.settings import Settings
 from rolltrace_store.interface import Store, WriteView
-from rolltrace_store.worker_tls import worker_context
 
 _JITTER = 0.25
 _HEALTHY = pb.WORKER_HEALTH_HEALTHY
@@ -30,12 +28,10 @@ log = logging.getLogger(__name__)
 class Prober:
     """The active health checks."""
 
-    def __init__(self, store: Store, http: aiohttp.ClientSession, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
-        self._http = http
         self._interval = settings.health_interval
-        total = settings.health_timeout
-        self._timeout = aiohttp.ClientTimeout(total=total, sock_connect=total / 2)
+        self._timeout = settings.health_timeout
         self._checks: dict[str, Checks] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
 
@@ -90,21 +86,15 @@ class Prober:
 
     async def _ask(self, worker: pb.Worker) -> tuple[Outcome, str]:
         """One check: its outcome, and in words what was wrong."""
+        url, total = f"{worker.url}/health", self._timeout
         try:
-            async with self._http.get(
-                f"{worker.url}/health",
-                timeout=self._timeout,
-                allow_redirects=False,
-                ssl=worker_context(worker.ca_pem),
-            ) as answer:
-                outcome = outcome_of_status(answer.status)
-                return outcome, "" if outcome is Outcome.ANSWERED else f"/health answered {answer.status}"
-        except aiohttp.ConnectionTimeoutError:
-            return Outcome.FAILED, "no connection in time"
+            status = await status_of(url, worker.ca_pem, connect=total / 2, total=total)
         except TimeoutError:
-            return Outcome.SLOW, f"/health took longer than {self._timeout.total} s"
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Outcome.SLOW, f"/health took longer than {total} s"
+        except (OSError, ValueError) as error:
             return Outcome.FAILED, str(error) or type(error).__name__
+        outcome = outcome_of_status(status)
+        return outcome, "" if outcome is Outcome.ANSWERED else f"/health answered {status}"
 
 
 def _note(view: WriteView, checked: pb.Worker, health: pb.WorkerHealth.ValueType, message: str) -> None:

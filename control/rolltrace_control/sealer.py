@@ -1,8 +1,8 @@
 """Finishes every seal that was begun, whoever began it and whoever waits. A shell.
 
 Sessions that were SEALING when the service started are among them. A look is cheap, and is taken when a call
-may have ended (a commit), when a seal was begun here, and now and then. Calls whose proxy is gone become
-INTERRUPTED now and then too, and before a seal gives up on a call.
+may have ended (a commit, while a seal is under way), when a seal was begun here, and now and then. Calls
+whose proxy is gone become INTERRUPTED now and then too, and before a seal gives up on a call.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from rolltrace.v1.session_pb2 import SESSION_STATE_OPEN, SESSION_STATE_SEALED, Session
 from rolltrace_control import seal_rules
@@ -43,6 +43,7 @@ class Sealer:
         self._watch = watch
         self._deadlines = seal_rules.Deadlines()
         self._reason_to_look = asyncio.Event()
+        self._under_way = False
         self._ends: dict[str, asyncio.Event] = {}
         watch.call_on_news(self._on_news)
 
@@ -88,7 +89,8 @@ class Sealer:
             await end.wait()
 
     def _on_news(self) -> None:
-        self._reason_to_look.set()
+        if self._under_way:
+            self._reason_to_look.set()
         if self._watch.draining:
             self._tell(still=())
 
@@ -108,14 +110,16 @@ class Sealer:
                 continue
             await asyncio.sleep(REST)
             try:
-                async with asyncio.timeout(pause):
-                    await self._reason_to_look.wait()
+                with self._watch.listening() if self._under_way else nullcontext():
+                    async with asyncio.timeout(pause):
+                        await self._reason_to_look.wait()
             except TimeoutError:
                 pass
 
     async def _look(self) -> float:
         """Seals what can be sealed; the seconds after which it may be time again."""
         sealing, busy = await self._store.read(_under_way)
+        self._under_way = bool(sealing)
         left = self._deadlines.look(sealing, time.time_ns(), time.monotonic())
         over = {session_id for session_id, seconds in left.items() if seconds <= 0}
         if over & busy:
@@ -124,6 +128,7 @@ class Sealer:
         sealed = await self._store.write(lambda view: finish(view, ready, over)) if ready else set[str]()
         still = left.keys() - sealed
         self._tell(still)
+        self._under_way = bool(still)
         return max(0.0, min([TICK, *(left[session_id] for session_id in still)]))
 
     async def _sweeps(self) -> None:

@@ -8,7 +8,6 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import aiohttp
 import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -67,19 +66,17 @@ async def serve(settings: Settings, store: Store, edge: Edge | None = None) -> A
     Raises ListenError, SettingsError. The store stays open.
     """
     async with AsyncExitStack() as stack:
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a check is a new connection
-        http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         watch = LogWatch(store)
         sealer = Sealer(store, watch)
         edge = edge or Edge(settings, await store.read(lambda view: view.secret()))
         server = grpc.aio.server(interceptors=[edge.access, ErrorInterceptor()], options=OPTIONS)
         servicer = health.HealthServicer(NAMES)
-        _add_services(server, servicer, store, watch, sealer, http, settings, edge)
+        _add_services(server, servicer, store, watch, sealer, settings, edge)
         port = _listen(server, settings.control_host, settings.control_port, edge)
         await register_settings(store, settings.workers)
         await stack.enter_async_context(watch.running())
         await stack.enter_async_context(sealer.running())
-        await stack.enter_async_context(Prober(store, http, settings).running())
+        await stack.enter_async_context(Prober(store, settings).running())
         await stack.enter_async_context(Retention(store, rules_of(settings)).running())
         await server.start()
         try:
@@ -96,13 +93,12 @@ def _add_services(
     store: Store,
     watch: LogWatch,
     sealer: Sealer,
-    http: aiohttp.ClientSession,
     settings: Settings,
     edge: Edge,
 ) -> None:
     trace_servicer = traces.TraceServicer(store, watch)
     sessions = SessionServicer(store, sealer, proxy_url(settings), edge.secret)
-    gateway = GatewayServicer(store, http, settings, trace_servicer)
+    gateway = GatewayServicer(store, settings, trace_servicer)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(sessions, server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(store, watch), server)
     traces.add_to_server(trace_servicer, server)

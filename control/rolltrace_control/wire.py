@@ -13,17 +13,28 @@ from rolltrace_store.interface import Record
 
 Parts = list[bytes]
 
-_EVENT_FIELDS = {
-    event.EVENT_KIND_TRACE: event.Event.TRACE_FIELD_NUMBER,
-    event.EVENT_KIND_SESSION_DELETED: event.Event.SESSION_DELETED_FIELD_NUMBER,
-    event.EVENT_KIND_WORKER_CHANGED: event.Event.WORKER_CHANGED_FIELD_NUMBER,
-    event.EVENT_KIND_SESSION_SEALED: event.Event.SESSION_SEALED_FIELD_NUMBER,
-    event.EVENT_KIND_POLICY_CHANGED: event.Event.POLICY_CHANGED_FIELD_NUMBER,
+_LENGTH_DELIMITED = 2
+_SEQUENCE = bytes((event.Event.SEQUENCE_FIELD_NUMBER << 3,))
+_EVENT = bytes((pb.EventBatch.EVENTS_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,))
+_BODIES = {
+    kind: bytes((field << 3 | _LENGTH_DELIMITED,))
+    for kind, field in {
+        event.EVENT_KIND_TRACE: event.Event.TRACE_FIELD_NUMBER,
+        event.EVENT_KIND_SESSION_DELETED: event.Event.SESSION_DELETED_FIELD_NUMBER,
+        event.EVENT_KIND_WORKER_CHANGED: event.Event.WORKER_CHANGED_FIELD_NUMBER,
+        event.EVENT_KIND_SESSION_SEALED: event.Event.SESSION_SEALED_FIELD_NUMBER,
+        event.EVENT_KIND_POLICY_CHANGED: event.Event.POLICY_CHANGED_FIELD_NUMBER,
+    }.items()
 }
+"""The tags, each of one byte."""
 
 
 def varint(number: int) -> bytes:
     """A number of at least 0, seven bits a byte, the lowest first."""
+    if number < 0x80:
+        return bytes((number,))
+    if number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -34,7 +45,7 @@ def varint(number: int) -> bytes:
 
 def enclosed(field: int, parts: Parts) -> Parts:
     """A field that holds the message of these parts: tag, length, message."""
-    return [varint(field << 3 | 2) + varint(size(parts)), *parts]
+    return [varint(field << 3 | _LENGTH_DELIMITED) + varint(size(parts)), *parts]
 
 
 def size(parts: Iterable[bytes]) -> int:
@@ -43,9 +54,8 @@ def size(parts: Iterable[bytes]) -> int:
 
 def event_of(record: Record, body: bytes) -> Parts:
     """One entry of EventBatch.events; `body` is the record's message as the caller gets it."""
-    sequence = event.Event(sequence=record.sequence).SerializeToString()
-    message = [sequence, *enclosed(_EVENT_FIELDS[record.kind], [body])]
-    return enclosed(pb.EventBatch.EVENTS_FIELD_NUMBER, message)
+    head = _SEQUENCE + varint(record.sequence) + _BODIES[record.kind] + varint(len(body))
+    return [_EVENT + varint(len(head) + len(body)) + head, body]
 
 
 def batch_response(events: Parts, cursor: pb.Cursor) -> bytes:

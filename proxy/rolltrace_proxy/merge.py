@@ -17,7 +17,7 @@ from rolltrace_proxy.raw_json import ANYTHING, NULL, STRING, Object, Value, read
 
 MAX_DEPTH = 64
 """Merging and joining take two calls a level of a stack that has a thousand."""
-_NAMES = frozenset({"role", "id", "type", "index", "finish_reason", "stop_reason"})
+NAMES = frozenset({"role", "id", "type", "index", "finish_reason", "stop_reason"})
 
 
 class _Text:
@@ -41,9 +41,10 @@ class Merge:
         """One chunk, as the agent sees it, with its choices by index. False when members of a choice are
         left out: they hold a number that no float can, or nest deeper than MAX_DEPTH."""
         whole = True
-        for key, value in top.items():
-            if value != NULL or key not in self._top:
-                self._top[key] = value
+        if not top.items() <= self._top.items():
+            for key, value in top.items():
+                if value != NULL or key not in self._top:
+                    self._top[key] = value.copy()  # or it holds the whole chunk that it is a slice of
         for index, choice in choices:
             merged = self._choices.setdefault(index, {"index": index})
             for key, value in choice.items():
@@ -51,7 +52,7 @@ class Merge:
                     merged.setdefault(key, None)
                 elif key != "index":
                     member = read(ANYTHING, value)
-                    if member is None or _nests(member, MAX_DEPTH):
+                    if member is None or (len(bytes(value)) > 2 * MAX_DEPTH and _nests(member, MAX_DEPTH)):
                         whole = False
                     else:
                         _merge_member(merged, key, cast("_Growing", member))
@@ -104,7 +105,7 @@ def _merge_member(into: dict[str, _Growing], key: str, value: _Growing) -> None:
     before = into.get(key)
     if value is None:
         into.setdefault(key, None)
-    elif before is not None and key not in _NAMES:
+    elif before is not None and key not in NAMES:
         into[key] = _merged(before, value)
     elif isinstance(value, (dict, list)):
         # Into something empty, since a first value may already hold two fragments of one index.

@@ -81,12 +81,16 @@ def read_plain_answer(
 
 def _prompt(answer: _Answer, parts: dict[str, bytes], read_prompt: ReadPrompt) -> bytes:
     """The prompt of the call, which all choices share."""
-    marks = [answer.prompt_token_ids, *[choice.prompt_token_ids for choice in answer.choices]]
-    prompts = [read_prompt(parts.pop(mark)) for mark in marks if mark is not None]
-    first = prompts[0] if prompts else None
-    if not first or any(other != first for other in prompts[1:]):
+    prompt: bytes | None = None
+    for mark in (answer.prompt_token_ids, *[choice.prompt_token_ids for choice in answer.choices]):
+        if mark is not None:
+            ids = read_prompt(parts.pop(mark))
+            if not ids or (prompt is not None and ids != prompt):
+                raise _OddError
+            prompt = ids
+    if prompt is None:
         raise _OddError
-    return first
+    return prompt
 
 
 def _completion(choice: _Choice, parts: dict[str, bytes]) -> pb.Completion:

@@ -94,14 +94,15 @@ class Prompts:
 
 
 def _nearest(known: list[_Prompt], text: bytes) -> tuple[_Prompt, int]:
-    """The prompt that shares most with a text, the latest of equals, and how many bytes that is."""
+    """The latest prompt that a text continues, or else the one that it shares most with; and how many bytes
+    that is."""
     best, most = known[-1], -1
     for prompt in reversed(known):
+        if text.startswith(prompt.text):
+            return prompt, len(prompt.text)
         shared = shared_prefix(prompt.text, text)
         if shared > most:
             best, most = prompt, shared
-        if shared == len(prompt.text):
-            break
     return best, most
 
 

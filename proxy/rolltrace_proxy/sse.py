@@ -12,7 +12,7 @@ stream. The rules here:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_EVENT_BYTES = 64 * 2**20
 
@@ -31,8 +31,7 @@ class EventTooLargeError(ValueError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """raw is the event with its empty line; data its data lines joined, None when it has none.
 
     Of an event with one single line, raw[start:end] is data.
@@ -73,6 +72,19 @@ def _data_value(line: bytes) -> bytes | None:
     return value.removeprefix(b" ") if field == b"data" else None
 
 
+def _whole_events(data: bytes) -> list[Event] | None:
+    """The events of data which begins between events and holds nothing else; None for all other data."""
+    *bodies, rest = data.split(b"\n\n")
+    if rest or b"\r" in data:
+        return None
+    events: list[Event] = []
+    for body in bodies:
+        if not body.startswith(b"data: ") or b"\n" in body:
+            return None
+        events.append(Event(body + b"\n\n", body[6:], 6, len(body)))
+    return events
+
+
 class EventFramer:
     """Cuts a stream into events.
 
@@ -89,6 +101,8 @@ class EventFramer:
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that end in data, and what stands between events. Raises EventTooLargeError."""
+        if self.is_between and (whole := _whole_events(data)) is not None:
+            return whole
         buffer = self._buffer
         if len(buffer) > self._limit:
             raise EventTooLargeError(self._limit)
@@ -131,6 +145,32 @@ class EventFramer:
             return found, found + 2 if found >= 0 else -1
         match = _EVENT_END.search(self._buffer, start)
         return match.span() if match else (-1, -1)
+
+    @property
+    def is_between(self) -> bool:
+        """Whether what is fed next begins an event, in a stream that has begun and knows no CR."""
+        return self._begun and not self._buffer and not self._seen_cr
+
+    def take_line(self, data: bytes) -> bytes | None:
+        """data, and before it the line that had begun: for who can read events by other means, which must
+        end in LF. None when that may not be; then data has to be fed."""
+        buffer = self._buffer
+        if (
+            b"\n" not in data
+            or b"\r" in data
+            or self._seen_cr
+            or b"\n" in buffer
+            or len(buffer) > self._limit
+        ):
+            return None
+        whole = bytes(buffer) + data if buffer else data
+        if not self._begun:
+            if whole.startswith(_BOM) or len(whole) < len(_BOM):
+                return None
+            self._begun = True
+        if buffer:
+            self.rest()
+        return whole
 
     def rest(self) -> bytes:
         """Takes out the bytes of the event that has not ended."""

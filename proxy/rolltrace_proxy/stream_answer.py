@@ -14,6 +14,7 @@ from msgspec import Raw
 from rolltrace_proxy import gaps
 from rolltrace_proxy.capture import Captured, Reader, error_message, strip
 from rolltrace_proxy.merge import Merge
+from rolltrace_proxy.plain_chunks import PlainChunks, plain_chunks
 from rolltrace_proxy.prompts import ReadPrompt
 from rolltrace_proxy.raw_json import (
     NULL,
@@ -49,6 +50,7 @@ class StreamAnswer:
         self._framer = EventFramer(max_event_bytes)
         self._reader = Reader(rewrite, read_prompt)
         self._merge = Merge()
+        self._plain = plain_chunks(rewrite)
         # vLLM sends chunks that say nothing to those who asked for either.
         self._drops_idle = {*ID_KEYS, *LOGPROB_KEYS} <= set(rewrite.added)
         self._done = False
@@ -58,6 +60,33 @@ class StreamAnswer:
 
     def feed(self, data: bytes) -> bytes:
         """What can go to the agent now; may be empty. Never raises."""
+        plain = self._plain
+        if plain is None or self._done or self._unframed:
+            return self._feed_events(data)
+        if self._framer.is_between and (seen := plain.add_alike(data)) is not None:
+            return seen
+        lines = self._framer.take_line(data)
+        return self._feed_events(data) if lines is None else self._feed_lines(plain, lines)
+
+    def _feed_lines(self, plain: PlainChunks, data: bytes) -> bytes:
+        """As _feed_events, of data that begins between events."""
+        end = data.rfind(b"\n\n") + 2
+        found = plain.stretches(data[:end]) if end > 1 else None
+        if found is None:
+            return self._feed_events(data)
+        stretches, after = found
+        seen: list[bytes] = []
+        for each in stretches:
+            if each.before:
+                seen.append(self._feed_events(each.before))
+            if not plain.takes(each.frame):
+                self._read_kept()
+            seen.append(plain.add(each))
+        if after or end < len(data):
+            seen.append(self._feed_events(after + data[end:]))
+        return b"".join(seen)
+
+    def _feed_events(self, data: bytes) -> bytes:
         if self._unframed:
             return data
         try:
@@ -75,6 +104,7 @@ class StreamAnswer:
             rest = self._framer.rest()
             if rest:
                 self._held.append(self._forward(parse_event(rest)))
+            self._read_kept()
             if not self._rewrite.captures:
                 self._reader.gaps.note(gaps.ENDPOINT, "no tokens are captured on this endpoint")
                 self._captured = Captured(gaps=self._reader.gaps.messages())
@@ -97,7 +127,14 @@ class StreamAnswer:
             return b""
         if event.data is None or not self._rewrite.captures:
             return event.raw
+        self._read_kept()
         return self._forward_chunk(event, event.data)
+
+    def _read_kept(self) -> None:
+        """What plain chunks said, before anything that came after them is read."""
+        data = None if self._plain is None else self._plain.take()
+        if data is not None:
+            self._forward_chunk(parse_event(b"data: " + data), data)
 
     def _forward_chunk(self, event: Event, data: bytes) -> bytes:
         top = read_object(data)
@@ -112,12 +149,14 @@ class StreamAnswer:
         idle = self._drops_idle and bool(choices)
         indexed: list[tuple[int, Object]] = []
         for place, choice in enumerate(choices):
-            idle = idle and _is_idle(choice)
-            index = self._reader.read_choice(place, choice, speaks=_speaks(choice))
+            delta = read_member(OBJECT, choice, "delta")
+            idle = idle and delta == {} and _is_idle(choice)
+            index = self._reader.read_choice(place, choice, speaks=_speaks(choice, delta))
             indexed.append((index, choice))
         stripped = [strip(fields, self._rewrite.added) for fields in (top, *choices)]
         if idle:
             return b""
+        top["choices"] = NULL  # the same in every chunk, for the merge
         if not self._merge.add(top, indexed):
             self._reader.gaps.note(gaps.UNREADABLE, f"not merged: {gaps.quote(data)}")
         if not any(stripped):
@@ -150,18 +189,13 @@ class StreamAnswer:
             return b""
 
 
-def _speaks(choice: Object) -> bool:
+def _speaks(choice: Object, delta: Object | None) -> bool:
     """Whether a choice of a chunk holds anything that tokens must stand for."""
-    delta = read_member(OBJECT, choice, "delta")
     if delta is None:
         return given(choice, "text") not in (None, _EMPTY_TEXT)
     return any(key != "role" and value not in _NOTHING for key, value in delta.items())
 
 
 def _is_idle(choice: Object) -> bool:
-    """Whether a choice of a chunk tells nothing but ids, to an agent that did not ask for them."""
-    return (
-        given(choice, ID_KEY) is not None
-        and read_member(OBJECT, choice, "delta") == {}
-        and given(choice, "finish_reason") is None
-    )
+    """Whether a choice with an empty delta tells only ids, to an agent that did not ask for them."""
+    return given(choice, ID_KEY) is not None and given(choice, "finish_reason") is None

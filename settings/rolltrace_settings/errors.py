@@ -6,7 +6,6 @@ and what to write instead. It never holds a secret.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -19,5 +18,7 @@ class SettingsError(ValueError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` with the known name that is most like `name`, or nothing."""
+    import difflib
+
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.65)
     return f"; did you mean {close[0]}?" if close else ""

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 from rolltrace_settings.errors import SettingsError, nearest
 from rolltrace_settings.kinds import SWITCH
-from rolltrace_settings.settings import DECLARATIONS, DEFAULTS, Service, flag, variable
+from rolltrace_settings.settings import DECLARATIONS, DEFAULTS, PROGRAMS, Service, flag, variable
 from rolltrace_settings.sources import CONFIG_VARIABLE, Given
+from rolltrace_settings.version import installed_version
 
-PROGRAMS: dict[Service, str] = {
-    "proxy": "rolltrace-proxy",
-    "control": "rolltrace-control",
-    "up": "rolltrace up",
-}
 PURPOSES: dict[Service, str] = {
     "proxy": "The HTTP data plane: forwards the agents' calls and records each one.",
     "control": "The gRPC control plane: sessions, workers, and the live log of traces.",
@@ -35,6 +30,17 @@ class _Parser(argparse.ArgumentParser):
         raise SettingsError(f"{message} (see --help)")
 
 
+class Version(argparse.Action):
+    """argparse's own action, that asks for the version only when it is to be shown."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"rolltrace {installed_version()}")
+        parser.exit()
+
+
 def parser(service: Service) -> argparse.ArgumentParser:
     """The parser of a service's command line. It raises SettingsError."""
     made = _Parser(
@@ -45,7 +51,7 @@ def parser(service: Service) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.add_argument("--version", action="version", version=f"rolltrace {installed_version()}")
+    made.add_argument("--version", action=Version, help="show program's version number and exit")
     made.add_argument("--config", metavar="FILE", help=f"A YAML file of settings. [{CONFIG_VARIABLE}]")
     groups = {
         title: made.add_argument_group(title)
@@ -119,10 +125,3 @@ def unknown_argument(argument: str, service: Service) -> str:
             return f"{name}: is a setting of {users}, not of {PROGRAMS[service]}"
     flags = [flag(known) for known in names(service)]
     return f"{name}: no such flag{nearest(name, [*flags, '--config', '--help', '--version'])}"
-
-
-def installed_version() -> str:
-    try:
-        return version("rolltrace")
-    except PackageNotFoundError:
-        return "(not installed)"

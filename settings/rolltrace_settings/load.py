@@ -10,10 +10,9 @@ from dataclasses import asdict
 
 from rolltrace_settings.access import check_access
 from rolltrace_settings.errors import SettingsError
-from rolltrace_settings.flags import PROGRAMS, from_flags
 from rolltrace_settings.kinds import plain
-from rolltrace_settings.settings import DECLARATIONS, Service, Settings, variable
-from rolltrace_settings.sources import CONFIG_VARIABLE, from_environment, from_yaml
+from rolltrace_settings.settings import DECLARATIONS, PROGRAMS, Service, Settings, variable
+from rolltrace_settings.sources import CONFIG_VARIABLE, Given, from_environment, from_yaml
 from rolltrace_settings.understand import understand
 
 EXIT_CONFIGURATION = 2
@@ -33,13 +32,19 @@ def load(argv: Sequence[str] | None = None, *, service: Service) -> Settings:
 
 def resolve(argv: Sequence[str], environ: Mapping[str, str], *, service: Service) -> Settings:
     """Flags over environment over YAML over defaults. Raises SettingsError."""
-    flags, config = from_flags(argv, service)
+    flags, config = _from_flags(argv, service) if argv else ({}, None)
     path = config or environ.get(CONFIG_VARIABLE)
     file = from_yaml(path) if path else {}
     given = {**file, **from_environment(environ), **flags}
     settings = understand(given)
     check_access(settings, service, {name: value.place for name, value in given.items()})
     return settings
+
+
+def _from_flags(argv: Sequence[str], service: Service) -> tuple[dict[str, Given], str | None]:
+    from rolltrace_settings.flags import from_flags  # not for the children of `rolltrace up`, which have none
+
+    return from_flags(argv, service)
 
 
 def to_environment(settings: Settings) -> dict[str, str]:

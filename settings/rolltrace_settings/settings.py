@@ -25,6 +25,11 @@ PROXY: tuple[Service, ...] = ("proxy", "up")
 CONTROL: tuple[Service, ...] = ("control", "up")
 BOTH: tuple[Service, ...] = ("proxy", "control", "up")
 UP: tuple[Service, ...] = ("up",)
+PROGRAMS: dict[Service, str] = {
+    "proxy": "rolltrace-proxy",
+    "control": "rolltrace-control",
+    "up": "rolltrace up",
+}
 
 
 @dataclass(frozen=True, slots=True)

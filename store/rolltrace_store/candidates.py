@@ -7,7 +7,7 @@ however many candidates there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from rolltrace_store import delta
@@ -70,49 +70,53 @@ class Search:
         """The latest trace that the prompt continues: a candidate, or one that a candidate descends from."""
         size, found, latest = len(self.pieces.prompt), None, -1
         for leaf in reversed(self._leaves):
-            may_be = leaf if leaf.shortest <= size else _within(leaf.parent, size)
-            if may_be and may_be.order > latest:
+            _, order, _, turn, shortest, _, _, _ = leaf
+            if shortest > size:
+                while turn is not None and turn.length > size:
+                    turn = turn.parent
+                order = -1 if turn is None else turn.order
+            if order > latest:
                 turn = _continued(leaf, self.match(leaf))
-                if turn and turn.order > latest:
+                if turn is not None and turn.order > latest:
                     found, latest = turn, turn.order
         return found
 
     def base(self) -> tuple[Leaf, Match] | None:
         """The candidate that saves most, of equal ones that with the shortest chain; None if none pays."""
         found, highest = None, (delta.MIN_SAVED - 1, 0, 0)
-        for most, chain, place, leaf in sorted(self._bounds(), reverse=True):
-            if (most, chain, place) <= highest:
+        for bound in sorted(self._bounds(), reverse=True):
+            if bound <= highest:
                 break
+            _, chain, place = bound
+            leaf = self._leaves[place]
             match = self.match(leaf)
-            if (rank := (match.saved, chain, place)) > highest:
+            rank = (match.prompt + match.request_prefix + match.request_suffix, chain, place)
+            if rank > highest:
                 found, highest = (leaf, match), rank
         return found
 
-    def _bounds(self) -> list[tuple[int, int, int, Leaf]]:
+    def _bounds(self) -> list[tuple[int, int, int]]:
         """Of each candidate the most that it can save, how much its chain speaks for it, and its place."""
-        ids, request = len(self.pieces.prompt), len(self.pieces.request)
+        ids, body = len(self.pieces.prompt), len(self.pieces.request)
         return [
-            (
-                (ids if ids < leaf.longest else leaf.longest)
-                + (request if request < leaf.request else leaf.request),
-                -leaf.chain_bytes,
-                place,
-                leaf,
-            )
-            for place, leaf in enumerate(self._leaves)
+            ((ids if ids < longest else longest) + (body if body < request else request), -chain, place)
+            for place, (_, _, chain, _, _, longest, request, _) in enumerate(self._leaves)
         ]
 
-    def superfluous(self, parent: Turn | None) -> Iterator[str]:
+    def superfluous(self, parent: Turn | None) -> list[str]:
         """The candidates of which later traces can share nothing that is not in the new trace as well.
 
-        One that was sampled more than once may be continued from its other completions.
+        A parent that was sampled more than once may be continued from its other completions.
         """
-        for leaf in self._leaves:
-            if not leaf.longest:
-                if self._holds_request(leaf):
-                    yield leaf.pieces.trace_id
-            elif parent and leaf.pieces.trace_id == parent.trace_id and len(leaf.pieces.sampled) <= 1:
-                yield leaf.pieces.trace_id
+        without_ids = [leaf for leaf in self._leaves if not leaf.longest]
+        found = [leaf.pieces.trace_id for leaf in without_ids if self._holds_request(leaf)]
+        if parent is not None:
+            found += [
+                leaf.pieces.trace_id
+                for leaf in self._leaves
+                if leaf.pieces.trace_id == parent.trace_id and len(leaf.pieces.sampled) <= 1
+            ]
+        return found
 
     def _holds_request(self, leaf: Leaf) -> bool:
         if leaf.request > len(self.pieces.request):

@@ -82,7 +82,8 @@ class Ringer:
 
 
 class Bell:
-    """Hears rings on the event loop that made it."""
+    """Hears rings on the event loop that made it. While nobody waits it takes no notice of them: they fill
+    the socket, and the first to wait is woken at once."""
 
     def __init__(self, folder: Folder) -> None:
         self._loop = asyncio.get_running_loop()
@@ -92,8 +93,6 @@ class Bell:
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._file = folder.path / name
         self.audible = self._bind(folder.address(name))
-        if self.audible:
-            self._loop.add_reader(self._socket.fileno(), self._rung)
 
     def _bind(self, address: str | None) -> bool:
         """Whether others can ring this bell."""
@@ -108,6 +107,8 @@ class Bell:
     async def heard(self, timeout: float) -> None:
         """Returns at the next ring, or after `timeout` seconds."""
         waiter = self._loop.create_future()
+        if self.audible and not self._waiters:
+            self._loop.add_reader(self._socket.fileno(), self._rung)
         self._waiters.add(waiter)
         timer = self._loop.call_later(timeout, _wake, waiter)
         try:
@@ -115,6 +116,11 @@ class Bell:
         finally:
             timer.cancel()
             self._waiters.discard(waiter)
+            self._rest()
+
+    def _rest(self) -> None:
+        if self.audible and not self._waiters and self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
 
     def _rung(self) -> None:
         with contextlib.suppress(OSError):

@@ -91,7 +91,13 @@ class _Session:
         alike = bool(pieces.prompt)
         self.counts[alike] += 1
         if self.counts[alike] > (_MAX_LEAVES if alike else _MAX_LEAVES_WITHOUT_IDS):
-            self.drop(next(key for key, leaf in self.leaves.items() if bool(leaf.pieces.prompt) == alike))
+            self._drop_oldest(alike)
+
+    def _drop_oldest(self, with_prompt: bool) -> None:
+        for trace_id, leaf in self.leaves.items():
+            if bool(leaf.pieces.prompt) == with_prompt:
+                self.drop(trace_id)
+                break
 
     def use(self, trace_id: str) -> None:
         """Count a candidate as used."""

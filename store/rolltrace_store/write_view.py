@@ -90,11 +90,9 @@ class LmdbWriteView(SessionWrites, Forgetting):
         databases, txn, put = self._environment.databases, self._txn, self._txn.put
         running, calls = running_key(session, uuid), databases[schema.RUNNING.name]
         if known is Known.RUNNING and not txn.delete(running, b"", calls):
-            raise (
-                AlreadyExistsError("trace", trace_id)
-                if self.has_trace(trace_id)
-                else SessionDeletedError(session_id)
-            )
+            if self.has_trace(trace_id):
+                raise AlreadyExistsError("trace", trace_id)
+            raise SessionDeletedError(session_id)
         counters = self._counters(session_id, begins=known is Known.BEGINS)
         self._take_room(len(encoded.body))
         commit = Commit(self._head + 1, counters.next_index)

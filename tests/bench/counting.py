@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,10 +34,13 @@ def work_of(function: Callable[[], object]) -> Work:
             instructions += 1
         return trace
 
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # who asks to be called at a collection would be counted too, as Hypothesis does
     sys.settrace(trace)
     try:
         function()
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
     return Work(calls, instructions)

@@ -6,11 +6,22 @@ lowers them; who raises one says in the commit what it buys.
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from bench import calls
 
+from rolltrace.v1.session_pb2 import Session
+from rolltrace.v1.trace_pb2 import Trace
+from rolltrace_store.environment import Environment, open_environment
+from rolltrace_store.expansion import Expander
+from rolltrace_store.history import Encoded
+from rolltrace_store.interface import Durability
+from rolltrace_store.write_view import Known, LmdbWriteView
 from tests.bench.counting import Work, work_of
 
 SMALL = (1000, 200)
@@ -18,8 +29,10 @@ BUDGETS = {
     "rewrite": Work(34, 590),
     "a usual rewrite": Work(11, 185),
     "json": Work(55, 2850),
-    "a chunk": Work(79, 1760),
-    "encode": Work(46, 1180),
+    "a chunk": Work(8, 200),
+    "an odd chunk": Work(66, 1560),
+    "encode": Work(35, 1110),
+    "rows": Work(31, 690),
 }
 
 
@@ -30,6 +43,10 @@ def measured(step: str) -> Work:
     trace = calls.traced(2, plan, whole, calls.read(plan, whole))
     if step == "a chunk":
         return _each_chunk(stream)
+    if step == "an odd chunk":
+        return _each_chunk(replace(stream, pieces=[_with_two_ids(piece) for piece in stream.pieces]))
+    if step == "rows":
+        return _rows(trace, known.encode(trace))
     steps = {
         "rewrite": lambda: calls.planned(whole),
         "a usual rewrite": lambda: calls.planned(whole, enforced=False),
@@ -39,6 +56,11 @@ def measured(step: str) -> Work:
     return work_of(steps[step])
 
 
+def _with_two_ids(piece: bytes) -> bytes:
+    """What is read by itself: a chunk of two tokens."""
+    return piece.replace(b"]}]}\n\n", b",7]}]}\n\n").replace(b"[]}]}", b'[]},{"logprob":-0.5}]}')
+
+
 def _each_chunk(stream: calls.Exchanged) -> Work:
     """What one more chunk adds: without what an answer costs whatever its length."""
     plan, tokens = calls.planned(stream), len(stream.pieces)
@@ -46,6 +68,18 @@ def _each_chunk(stream: calls.Exchanged) -> Work:
     long, short = (work_of(partial(calls.read, plan, call)) for call in (stream, shorter))
     more = tokens - tokens // 2
     return Work((long.calls - short.calls) // more, (long.instructions - short.instructions) // more)
+
+
+def _environment(folder: str) -> closing[Environment]:
+    return closing(open_environment(Path(folder), Durability.PROCESS, 1 << 26))
+
+
+def _rows(trace: Trace, encoded: Encoded) -> Work:
+    """What a call writes that nobody admitted before."""
+    with TemporaryDirectory() as folder, _environment(folder) as opened, opened.lmdb.begin(write=True) as txn:
+        view = LmdbWriteView(opened, txn, Expander(0))
+        view.create_session(Session(session_id=trace.session_id))
+        return work_of(lambda: view.append(trace, encoded, bytes(32), known=Known.BEGINS))
 
 
 @pytest.mark.parametrize("step", BUDGETS)

@@ -7,6 +7,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 from rolltrace.v1 import trace_pb2 as pb
@@ -15,7 +16,8 @@ from rolltrace_proxy.answer import fill
 from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.rewrite import Rewrite, rewrite
 from rolltrace_proxy.sse import Event, EventFramer, parse_event
-from rolltrace_proxy.whole_answer import read_whole_answer
+from rolltrace_proxy.tokens import pack_text
+from rolltrace_proxy.whole_answer import read_carefully, read_whole_answer
 from rolltrace_store.promises import broken_promises
 from tests.fuzz.feed import Feed, cut, pieces
 from tests.proxy.samples import read_stream
@@ -88,6 +90,7 @@ def whole_answer(data: bytes) -> None:
     asked, status = feed.choice(ASKED), feed.choice((200, 200, 200, 400, 503))
     body = feed.rest()
     seen, captured = read_whole_answer(asked, status, body)
+    _check_alike(captured, read_carefully(asked, status, body, pack_text)[1])
     if status >= 400:
         assert seen == body
         assert captured.error
@@ -100,6 +103,11 @@ def whole_answer(data: bytes) -> None:
     _check_captured(asked, captured, ended=True)
     if asked.captures and answer is not None:
         _check_tokens(asked, [answer], captured)
+
+
+def _check_alike(one: Captured, other: Captured) -> None:
+    """Alike but for the answer's text, in which white space may differ."""
+    assert replace(one, response_json=b"") == replace(other, response_json=b"")
 
 
 def _events(stream: bytes) -> list[Event]:

@@ -139,6 +139,15 @@ def test_what_does_not_shrink_is_stored_as_it_is() -> None:
     assert delta.compress(noise) == (pb.COMPRESSION_NONE, noise)
 
 
+@pytest.mark.parametrize("size", [64, 2559, 2560, 4095, 4096, 100_000])
+def test_text_of_any_size_shrinks_and_comes_back(size: int) -> None:
+    text = " ".join(f"{number:x} of the {number % 7}" for number in range(size)).encode()[:size]
+    compression, frame = delta.compress(text)
+    assert compression == pb.COMPRESSION_ZSTD
+    assert len(frame) < (size if size == 64 else 0.9 * size)
+    assert delta.decompress(frame) == text
+
+
 def test_a_flipped_byte_of_the_content_is_noticed() -> None:
     """A frame carries a checksum: a wrong byte is not read as another text."""
     text = b"the same words, the same words, and then others" * 3

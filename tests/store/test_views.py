@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from rolltrace.v1 import trace_pb2 as pb
-from rolltrace_store import CorruptError, Durability, Request, Store
+from rolltrace.v1.event_pb2 import EVENT_KIND_TRACE
+from rolltrace_store import (
+    AlreadyExistsError,
+    CorruptError,
+    Durability,
+    Request,
+    SessionDeletedError,
+    Store,
+    schema,
+)
 from rolltrace_store.cache import ByteCache
 from rolltrace_store.environment import Environment, open_environment
 from rolltrace_store.expansion import Expander
-from rolltrace_store.write_view import REQUEST_AGE_MS, LmdbWriteView
+from rolltrace_store.history import Histories
+from rolltrace_store.rows import Rows, Transaction
+from rolltrace_store.schema.codec import Table
+from rolltrace_store.schema.running import RunningKey, RunningRow
+from rolltrace_store.schema.session_trace import CallKey, CallRow
+from rolltrace_store.write_view import REQUEST_AGE_MS, Known, LmdbWriteView
 from tests.store import samples
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 HOUR = 3600 * 1_000_000_000
 
@@ -89,3 +107,53 @@ def test_a_cache_keeps_what_was_used_last_within_its_bytes() -> None:
     assert [cache.get(key) for key in "ac"] == [4, None]
     cache.put("huge", 5, 101)
     assert cache.get("huge") is None
+
+
+def test_a_call_writes_the_rows_that_the_tables_describe(environment: Environment) -> None:
+    """Appending writes bytes past Rows; what reads them is the tables' codecs."""
+    histories = Histories(lambda session_id, from_index: [])
+    with environment.lmdb.begin(write=True) as txn:
+        view = LmdbWriteView(environment, txn, Expander(0), lambda: HOUR)
+        for index, known in enumerate([Known.BEGINS, Known.RUNNING, Known.UNKNOWN]):
+            trace = samples.trace("a/b")
+            key = RunningKey("a/b", trace.trace_id)
+            if known is not Known.BEGINS:
+                view.admit(key, RunningRow("p", 1, b""))
+            commit = view.append(trace, histories.encode(trace), b"d" * 32, known=known)
+            assert not view.runs(key)
+            assert (commit.sequence, commit.call_index) == (index + 1, index)
+            call = _row(environment, txn, schema.SESSION_TRACES, CallKey("a/b", index))
+            assert call == CallRow(index + 1, trace.trace_id)
+            assert _row(environment, txn, schema.TRACE_IDS, trace.trace_id) == index + 1
+            entry = _row(environment, txn, schema.LOG, index + 1)
+            assert entry is not None
+            stored = pb.Trace.FromString(entry.body)
+            assert (entry.kind, stored.trace_id) == (EVENT_KIND_TRACE, trace.trace_id)
+            assert (stored.sequence, stored.call_index, stored.digest) == (index + 1, index, b"d" * 32)
+            counters = _row(environment, txn, schema.COUNTERS, "a/b")
+            assert counters is not None
+            assert (counters.calls, counters.prompt_tokens) == (index + 1, 3 * (index + 1))
+
+
+def test_a_call_that_ran_is_recorded_once(environment: Environment) -> None:
+    """What comes again is told that the trace is there; what lost its session, that this is gone."""
+    histories = Histories(lambda session_id, from_index: [])
+    with environment.lmdb.begin(write=True) as txn:
+        view = LmdbWriteView(environment, txn, Expander(0), lambda: HOUR)
+        trace, lost = samples.trace("s"), samples.trace("s")
+        for one in (trace, lost):
+            view.admit(RunningKey("s", one.trace_id), RunningRow("p", 1, b""))
+        encoded = histories.encode(trace)
+        view.append(trace, encoded, b"d" * 32, known=Known.RUNNING)
+        for known in Known:
+            with pytest.raises(AlreadyExistsError):
+                view.append(trace, encoded, b"d" * 32, known=known)
+        view.delete_session("s")
+        for known in Known:
+            with pytest.raises(SessionDeletedError):
+                view.append(lost, histories.encode(lost), b"d" * 32, known=known)
+            assert not view.has_trace(lost.trace_id)
+
+
+def _row(environment: Environment, txn: Transaction, table: Table[K, V], key: K) -> V | None:
+    return Rows(txn, environment.databases[table.name], table).get(key)

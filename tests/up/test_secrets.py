@@ -166,7 +166,7 @@ async def calls(up: Up, key: str, other: str) -> None:
     host, port = up.url.removeprefix("https://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port), ssl=up.authority.trusted())
     writer.write(malformed.encode())
-    assert (await reader.read()).startswith(b"HTTP/1.0 400")
+    assert (await reader.read()).startswith(b"HTTP/1.1 400")
     writer.close()
 
 

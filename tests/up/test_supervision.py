@@ -14,6 +14,7 @@ from rolltrace_client.supervision import (
     after_end,
     in_words,
     pause,
+    until_next_look,
 )
 
 
@@ -24,6 +25,10 @@ def ended(returncode: int = 1, ran_for: float = 1.0, *, was_healthy: bool = True
 def test_the_pause_doubles_and_is_bounded() -> None:
     assert [pause(failures) for failures in (1, 2, 3, 4)] == [0.1, 0.2, 0.4, 0.8]
     assert pause(10_000) == LONGEST_PAUSE
+
+
+def test_a_start_is_looked_at_often_and_a_long_wait_less() -> None:
+    assert [until_next_look(waited) for waited in (0.0, 0.4, 2.0, 60.0)] == [0.02, 0.02, 0.1, 0.2]
 
 
 @pytest.mark.parametrize("returncode", [0, 1, -9, -15])

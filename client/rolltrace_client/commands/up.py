@@ -18,12 +18,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from errno import EADDRINUSE
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from rolltrace_settings.console import configure_logging
 from rolltrace_settings.load import load, to_environment
 from rolltrace_settings.settings import Settings
+from rolltrace_settings.version import installed_version
 
 from ..probes import authority, control_is_healthy, proxy_is_healthy
 from ..services import what_is_missing
@@ -177,5 +177,5 @@ def summary(settings: Settings) -> str:
         ("access", ACCESS[settings.auth]),
     ]
     lines = [f"  {label:<9} {text}" for label, text in rows]
-    heading = f"rolltrace {version('rolltrace')} is up: 1 control service, {processes}"
+    heading = f"rolltrace {installed_version()} is up: 1 control service, {processes}"
     return "\n".join([heading, "", *lines, "", "Ctrl-C drains and stops."])
