@@ -11,8 +11,8 @@ One proxy has the last core, and the rest of it all runs on the other. Two have 
 runs there too; with more cores it is kept apart. What the machine itself makes of a second core is
 shown beside it: a loop that only counts, alone and as two at once.
 
-This can't show more than two proxies, nor what the load's presence costs them in cache misses (it counts
-against them).
+This can't show more than two proxies, nor what a busy core takes from its neighbour, since the load
+keeps one proxy's neighbour busy too: the loops show that.
 """
 
 from __future__ import annotations
