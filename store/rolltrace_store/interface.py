@@ -40,7 +40,11 @@ class Durability(enum.StrEnum):
     POWER = "power"
     """A power cut: the commit is synced to the disk."""
     PROCESS = "process"
-    """kill -9 of any process, not a power cut: the commit is in the operating system's hands."""
+    """kill -9 of any process, not a power cut: the commit is in the operating system's hands.
+
+    Calls are committed on the event loop: it writes to the page cache, and waits for the disk only where the
+    kernel makes whoever writes wait.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +296,10 @@ class Store(Protocol):
         Not to be awaited on a call's way: the future tells whether it could be recorded. It fails with
         SessionDeletedError (a tombstone is there), SealedError (the session was SEALED), StoreFullError. An
         open one creates the session if there is none. Raises at once StoreBusyError, StoreFullError.
+
+        It starts no commit for some milliseconds but goes with the next one, or with the call's own trace,
+        and then the call never shows as running. `trace` is read when it is written: until the future is done
+        it MUST NOT get what a running call should not show.
         """
         ...
 
@@ -304,8 +312,9 @@ class Store(Protocol):
 
         Creates the session if there is none. Sets sequence, call_index, parent_trace_id, digest and late
         in what is stored, not in `trace`, which MUST NOT change until this returns. If the caller is
-        cancelled the trace is recorded all the same. Raises as `write`, and SessionDeletedError when the
-        session was deleted since the call was admitted.
+        cancelled the trace is recorded all the same. Raises as `write`; SessionDeletedError when the session
+        was deleted since the call was admitted; and what its admission fails with, if that is not committed
+        yet and the session takes no calls.
         """
         ...
 

@@ -32,7 +32,7 @@ INLINE_BYTES = 512 << 10
 INLINE_COUNT = 32
 ADMISSION_DELAY = 0.005
 """Seconds that an admission waits for company."""
-SLOW = 0.05
+SLOW = 0.1
 """Seconds of an inline commit from which on the disk is taken to stall..."""
 SLOW_PAUSE = 1.0
 """...and seconds for which the thread commits then."""

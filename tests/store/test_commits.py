@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ from rolltrace_store import (
 )
 from rolltrace_store.gate import Gate
 from tests.store import samples
-from tests.store.contract import full, stored
+from tests.store.completeness import running
+from tests.store.contract import full
 from tests.store.machines import large
 
 LONG = 3600.0
@@ -62,11 +64,15 @@ async def inline(path: Path, clock: Clock) -> AsyncIterator[Store]:
     await store.close()
 
 
-@pytest.fixture
-def other(inline: Store, path: Path) -> Iterator[Gate]:
-    """Another process's way through the gate."""
+@contextmanager
+def shut(path: Path) -> Generator[None]:
+    """Another process is in the gate, but for no longer than a test should take."""
     gate = Gate(path)
-    yield gate
+    with gate.passed():
+        late = threading.Timer(5.0, gate.leave)
+        late.start()
+        yield
+        late.cancel()
     gate.close()
 
 
@@ -96,8 +102,8 @@ async def test_other_work_and_large_calls_are_the_threads(inline: Store, clock: 
     assert clock.on_loop() == [False, False]
 
 
-async def test_the_loop_waits_for_no_other_process(inline: Store, other: Gate, clock: Clock) -> None:
-    with other.passed():
+async def test_the_loop_waits_for_no_other_process(inline: Store, path: Path, clock: Clock) -> None:
+    with shut(path):
         first = asyncio.create_task(inline.append_trace(fresh()))
         await asyncio.sleep(0.05)
         later = [asyncio.create_task(inline.append_trace(fresh())) for _ in range(5)]
@@ -128,14 +134,20 @@ async def test_after_a_commit_that_took_long_the_thread_has_them(
     assert clock.on_loop() == [True, False]
 
 
-async def test_one_that_fails_harms_nobody_of_its_batch(inline: Store) -> None:
+async def test_one_that_fails_harms_nobody_of_its_batch_and_the_thread_finds_out_which(
+    inline: Store, clock: Clock
+) -> None:
     known = fresh()
     await inline.append_trace(known)
+    clock.on_loop()
     others = [fresh(), fresh()]
     results = await asyncio.gather(
         *[inline.append_trace(trace) for trace in (others[0], known, others[1])], return_exceptions=True
     )
     assert [type(result) for result in results] == [Commit, AlreadyExistsError, Commit]
+    first, *again = clock.on_loop()
+    assert first
+    assert not any(again)
     for trace in others:
         assert await full(inline, trace.session_id) == [trace]
 
@@ -163,9 +175,9 @@ async def test_a_call_that_ends_soon_has_no_row(
 
 
 async def test_a_call_that_ends_while_the_gate_is_shut_has_no_row(
-    inline: Store, other: Gate, no_rows: None
+    inline: Store, path: Path, no_rows: None
 ) -> None:
-    with other.passed():
+    with shut(path):
         waiting = asyncio.create_task(inline.append_trace(fresh()))
         await asyncio.sleep(0.01)
         trace = fresh()
@@ -215,17 +227,13 @@ async def test_an_admission_is_what_its_trace_was_when_it_is_written(inline: Sto
 
 def test_a_store_serves_one_loop_after_the_other(path: Path, clock: Clock) -> None:
     store = opened(path, clock)
-    left = fresh()
 
     async def leave() -> None:
-        leaving = asyncio.create_task(store.append_trace(left))
         store.admit(samples.admission("s"), 1)
-        await asyncio.sleep(0)
-        assert not leaving.done()
 
     async def go_on() -> None:
-        await store.append_trace(fresh())
-        assert len(await stored(store, left.session_id)) == 1
+        await asyncio.wait_for(store.admit(samples.admission("s"), 1), 10)
+        assert len(await running(store)) == 2
         await store.close()
 
     asyncio.run(leave())
