@@ -52,7 +52,6 @@ async def _connected(
 @lru_cache(maxsize=256)
 def _context(ca_pem: str | None) -> ssl.SSLContext:
     context = worker_context(ca_pem) if ca_pem else ssl.create_default_context()
-    assert isinstance(context, ssl.SSLContext)
     if ca_pem is None:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

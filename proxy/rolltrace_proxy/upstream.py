@@ -29,7 +29,7 @@ MAX_DIALS = 128
 wait for their turn, or the time-out of a connection would measure how busy this process is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
     """A request as a worker gets it. `origin` is "http://host:port", `target` what stands on the wire."""
 

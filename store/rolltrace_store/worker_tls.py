@@ -21,13 +21,13 @@ def check_ca_pem(pem: str, field: str = "worker.ca_pem") -> None:
 
 
 @lru_cache(maxsize=256)
-def worker_context(ca_pem: str) -> ssl.SSLContext | bool:
-    """What aiohttp takes as `ssl`; the same object for the same certificates, so that connections are kept.
+def worker_context(ca_pem: str) -> ssl.SSLContext:
+    """What to check a worker by; the same object for the same certificates. "": the system's.
 
     Raises ssl.SSLError or ValueError for what holds no certificate.
     """
     if not ca_pem:
-        return True
+        return ssl.create_default_context()
     if not ca_pem.isascii():
         raise ValueError("PEM is ASCII")
     return ssl.create_default_context(cadata=ca_pem)

@@ -9,7 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.fuzz import access, answers, configuration, contract, decisions, edge, records, requests, seeds
+from tests.fuzz import (
+    access,
+    answers,
+    configuration,
+    contract,
+    decisions,
+    edge,
+    records,
+    requests,
+    seeds,
+    workers,
+)
 
 CASES = Path(__file__).parent / "cases"
 """A folder a target: inputs that once were findings."""
@@ -42,6 +53,7 @@ ALL: dict[str, Target] = {
         Target(requests.request_target, seeds.request_targets, 2),
         Target(requests.header_fields, seeds.header_fields),
         Target(edge.http_edge, edge.seeds, 4),
+        Target(workers.worker_answer, workers.seeds, 3),
         Target(access.session_keys, seeds.keys),
         Target(access.header_keys, seeds.keyed_fields),
         Target(access.retries, seeds.repeats, 2),

@@ -12,6 +12,7 @@ from rolltrace_proxy.http1.interface import Fields
 
 _NO_LENGTH_NEEDED = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods whose requests have no body unless a field says so."""
+_FRAMING = frozenset({len("content-length"), len("transfer-encoding")})
 _VERSIONS = frozenset({"1.1", "1.0"})
 
 
@@ -38,15 +39,12 @@ def body_of(method: str, version: str, status: int, fields: Fields) -> Body:
         return Body.NONE
     framed = False
     for name, value in fields:
-        match name.lower():
-            case "content-length":
+        if len(name) in _FRAMING:
+            name, value = name.lower(), value.lower()
+            if name == "content-length" or (name == "transfer-encoding" and value == "chunked"):
                 framed = True
-            case "transfer-encoding" if value.lower() == "chunked":
-                framed = True
-            case "transfer-encoding" if value.lower() != "identity":
+            elif name == "transfer-encoding" and value != "identity":
                 raise UnreadableError(f"has a transfer coding that was not asked for: {value}")
-            case _:
-                pass
     return Body.FRAMED if framed else Body.UNTIL_CLOSE
 
 
@@ -55,7 +53,8 @@ def request_head(method: str, target: str, authority: str, fields: Fields, size:
 
     Raises ValueError for what would be read as more than these fields.
     """
-    lines = [f"{method} {target} HTTP/1.1\r\nHost: {authority}\r\n", *_lines(fields)]
+    first = f"{method} {target} HTTP/1.1\r\nHost: {authority}\r\n"
+    lines = [first, *[f"{name}: {value}\r\n" for name, value in fields]]
     if size or method not in _NO_LENGTH_NEEDED:
         lines.append(f"Content-Length: {size}\r\n")
     text = "".join(lines)
@@ -63,10 +62,6 @@ def request_head(method: str, target: str, authority: str, fields: Fields, size:
     if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text or " " in target:
         raise ValueError("a line break, a NUL, or a space in the target, in the head of a request")
     return f"{text}\r\n".encode("utf-8", "surrogateescape")
-
-
-def _lines(fields: Fields) -> Iterable[str]:
-    return [f"{name}: {value}\r\n" for name, value in fields]
 
 
 def decoded(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ _MOST_NAMES = 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """Where a worker is. `authority` as it stands in the URL."""
+    """Where a worker is. `authority` as in the URL."""
 
     host: str
     port: int
@@ -38,24 +38,24 @@ class Place:
     authority: str
     ca_pem: str
 
-    def context(self) -> ssl.SSLContext | None:
-        if not self.tls:
-            return None
-        context = worker_context(self.ca_pem)
-        return context if isinstance(context, ssl.SSLContext) else _system_roots()
-
 
 @lru_cache(maxsize=1024)
 def place_of(origin: str, ca_pem: str) -> Place:
     """Of an origin; the same object for the same one."""
     parts = urlsplit(origin)
-    tls = parts.scheme == "https"
-    return Place(parts.hostname or "", parts.port or (443 if tls else 80), tls, parts.netloc, ca_pem)
+    tls, host, authority = parts.scheme == "https", parts.hostname or "", parts.netloc
+    port = parts.port or (443 if tls else 80)
+    if not authority.isascii():
+        host = _ascii(host)
+        authority = f"{host}:{port}"
+    return Place(host, port, tls, authority, ca_pem)
 
 
-@lru_cache(maxsize=1)
-def _system_roots() -> ssl.SSLContext:
-    return ssl.create_default_context()
+def _ascii(host: str) -> str:
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        return host  # which has no address then
 
 
 class Pool:
@@ -82,7 +82,8 @@ class Pool:
 
     async def dial(self, place: Place) -> Connection:
         """A new connection. Raises OSError; ValueError for a name that is none; Refused after `close`."""
-        context, failure = place.context(), OSError(f"{place.host} has no address")
+        context = worker_context(place.ca_pem) if place.tls else None
+        failure = OSError(f"{place.host} has no address")
         for address in await self._addresses(place):
             try:
                 connection = await self._dial(place, address, context)

@@ -101,7 +101,7 @@ class WorkerResponse:
         while not self.status:
             if self._failure is not None:
                 raise self._failure
-            await self._wait()
+            await self._more()
 
     async def read(self) -> bytes:
         while not self._pieces:
@@ -110,7 +110,7 @@ class WorkerResponse:
             if self._ended:
                 self._let_go()
                 return b""
-            await self._wait()
+            await self._more()
         data = b"".join(self._pieces)
         self._pieces.clear()
         self._unread = 0
@@ -128,7 +128,8 @@ class WorkerResponse:
         """Whether the time until the next piece begins now."""
         self._heard = True
         if self._parser is None:
-            self._keeps = False  # more than the answer
+            if data.strip(b"\r\n"):  # the parser makes nothing of empty lines either
+                self._keeps = False
             return False
         try:
             self._parser.feed_data(data)
@@ -206,12 +207,10 @@ class WorkerResponse:
             self._keeps = self._parser.should_keep_alive()
             self._stop()
 
-    async def _wait(self) -> None:
+    def _more(self) -> asyncio.Future[None]:
+        """Done once something has come, or the end. It is the one reader's."""
         self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
