@@ -12,14 +12,11 @@ import dataclasses
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-
-import grpc
 
 from bench.compare import (
     bounds,
@@ -27,6 +24,8 @@ from bench.compare import (
     growing,
     idle,
     loads,
+    needs,
+    parts,
     proxies,
     reading,
     report,
@@ -74,6 +73,11 @@ SCENARIOS = {
     "proxies": Scenario(
         "as a: one proxy and two, on cores that the load shares", proxies.SHOWN["proxies"], proxies.measure
     ),
+    "parts": Scenario(
+        "what a call costs, by part; CPU",
+        parts.SHOWN["parts"],
+        lambda rounds, seconds: parts.measure(seconds),
+    ),
     "idle": Scenario(
         "5,000 streams that are open and say nothing",
         idle.SHOWN["idle"],
@@ -101,7 +105,7 @@ def measured(name: str, given: argparse.Namespace, kept: Path) -> bounds.Measure
     print(f"{name}: {SCENARIOS[name].title} ...", file=sys.stderr, flush=True)
     try:
         found.extend(SCENARIOS[name].measure(given.rounds, given.seconds))
-    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError, grpc.RpcError) as error:
+    except Exception as error:  # whatever it is, the other scenarios are measured
         print(f"{name} failed: {error!r}", file=sys.stderr)
         found.append(Row(name, "the scenario itself", 0, {"errors": 1.0}))
     with kept.open("a") as file:
@@ -119,6 +123,7 @@ def run(wanted: Sequence[str], given: argparse.Namespace, kept: Path) -> Iterato
         of_scenario = measured(name, given, kept)
         everything = {**everything, **of_scenario}
         yield from report.scenario(name, SCENARIOS[name].title, SCENARIOS[name].shown, of_scenario)
+    yield from report.calculated(list(needs.told(everything)))
     yield from report.judged(list(bounds.verdicts(everything)))
 
 

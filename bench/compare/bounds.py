@@ -106,7 +106,7 @@ class Verdict:
             return f"not measured: {missing}"
         if self.errors:
             return "**errors**"
-        return "met" if self.good else f"**missed**, {self.times:.1f} times"
+        return "met" if self.good else f"**missed**, {self.times:.2f} times"
 
 
 def verdicts(measured: Measured) -> Iterator[Verdict]:

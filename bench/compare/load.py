@@ -1,9 +1,9 @@
 """Agents that call as fast as they are answered: sockets without a framework, every answer looked through.
 
 Each of --connections makes one call after the other, for --seconds or, with --turns, through one session
-that grows by --grow bytes a turn; all together make no more than --rate calls a second. A status other than
-200, broken framing, a body that doesn't end as it should or a lost connection is an error; after MAX_ERRORS
-the run ends. Prints one JSON object (`Loaded`).
+that grows by --grow bytes a turn; with --fresh, each call has a session of its own. All together make no
+more than --rate calls a second. A status other than 200, broken framing, a body that doesn't end as it should
+or a lost connection is an error; after MAX_ERRORS the run ends. Prints one JSON object (`Loaded`).
 
 Usage: python -m bench.compare.load --port PORT --path '/sessions/{sid}/v1/chat/completions' ...
 """
@@ -90,6 +90,8 @@ class Run:
         self.streamed: bool = given.stream
         self.turns: int = given.turns
         self._rate: float = given.rate
+        self.step: int = given.connections if given.fresh else 0
+        """From a call's session to the next one's."""
         self._begun_calls = 0
         self.warm_up: float = 0.0 if given.turns else given.warm_up
         self.begun = time.perf_counter()
@@ -187,6 +189,7 @@ class Agent(asyncio.Protocol):
         seen.chunks += self._chunks
         if self._sent >= self._run.begun + self._run.warm_up:
             seen.latencies.append(now - self._sent)
+        self._session += self._run.step
         self._next()
 
     def _fail(self, why: str) -> None:
@@ -237,6 +240,7 @@ def main() -> None:
     parser.add_argument("--grow", type=int, default=0, help="bytes that the messages grow by a turn")
     parser.add_argument("--rate", type=float, default=0, help="calls a second at most, of all together")
     parser.add_argument("--prefix", default="s-", help="what session ids begin with, before their number")
+    parser.add_argument("--fresh", action="store_true", help="no two calls in one session")
     parser.add_argument("--stream", action="store_true")
     print(json.dumps(asdict(uvloop.run(load(parser.parse_args())))))
 

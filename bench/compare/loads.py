@@ -12,6 +12,7 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +27,18 @@ from bench.watch import quantile
 
 @dataclass(frozen=True)
 class Load:
-    """`worker` and `load` are their arguments. A call takes `call` seconds at least, by its pace."""
+    """`worker` and `load` are their arguments. A paced one runs for `paced` seconds, whole calls of it."""
 
     title: str
     worker: str
     load: str
     shown: tuple[str, ...]
-    call: float = 0.0
+    paced: float = 0.0
     only: tuple[str, ...] = ()
 
 
+LONGEST = 45.0
+"""Seconds after which a scenario begins no other round."""
 HEAVY = 80
 """Percent of a core."""
 CPU = ("calls/s", "CPU ms/call", "peak MiB", "proxy MiB", "own MiB")
@@ -73,14 +76,14 @@ LOADS = {
         "--prompt 1000 --tokens 200 --pace 0.02",
         "--connections 50 --bytes 4000 --stream --warm-up 0",
         PACED,
-        call=4.0,
+        paced=7.5,
     ),
     "d": Load(
         "SSE, 200 tokens at 5 ms each, 200 streams",
         "--prompt 1000 --tokens 200 --pace 0.005",
         "--connections 200 --bytes 4000 --stream --warm-up 0",
         PACED,
-        call=1.0,
+        paced=3.5,
         only=(DIRECT, NGINX, ROUTER, MINE, MINE_POWER),
     ),
 }
@@ -89,18 +92,22 @@ LOADS = {
 def measure(name: str, rounds: int, seconds: float) -> Iterator[Row]:
     scenario = LOADS[name]
     chosen = (target for target in there() if not scenario.only or target.name in scenario.only)
-    if scenario.call:  # one paced round is a long look already
-        rounds, seconds = rounds // 2 or 1, max(seconds, 0.6 + 2 * scenario.call)
+    if scenario.paced:  # one round is a long look already
+        rounds, seconds = rounds // 2 or 1, max(seconds, scenario.paced)
     with (
         tempfile.TemporaryDirectory() as folder,
         worker(scenario.worker, Path(folder)) as served,
         running(chosen, served.port, Path(folder)) as gateways,
     ):
+        deadline = time.monotonic() + LONGEST
         for number in range(rounds):
+            if number and time.monotonic() > deadline:
+                print(f"{name}: {number} of {rounds} rounds, since they take long", file=sys.stderr)
+                break
             for gateway in gateways:
                 load = f"{scenario.load} --seconds {seconds} --prefix {name}-{number}-"
                 found = look(gateway, load, served)
-                if scenario.call:
+                if scenario.paced:
                     _tell_heavy(f"{name}: {gateway.target.name}", found)
                 yield Row(name, gateway.target.name, number, found)
 

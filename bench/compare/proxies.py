@@ -5,13 +5,14 @@ the worker and the control service: the plain ratio of calls per second tells ho
 judged is the capacity: calls for each second of core time that the proxies used or could have used, times
 their cores. They could have used it when a core of theirs was idle; so what proxies wait for each other, as
 for the store's write lock, counts against them. What the load or anybody else on the machine took does not.
+One proxy waits for nobody but a slow load: its idle time is not counted, or two would look better.
 
 One proxy has the last core, and the rest of it all runs on the other. Two have both cores, and the rest
 runs there too; with more cores it is kept apart. What the machine itself makes of a second core is
 shown beside it: a loop that only counts, alone and as two at once.
 
-This can't show more than two proxies, nor what the load's presence costs them in cache misses (it counts
-against them).
+This can't show more than two proxies, nor what a busy core takes from its neighbour, since the load
+keeps one proxy's neighbour busy too: the loops show that.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def _look(gateway: Gateway, served: Worker, load: str) -> dict[str, float]:
 
 def capacity(calls: float, used: float, idle: float, proxies: int) -> float:
     """Calls a second of so many proxies, were each core wholly theirs."""
-    return proxies * calls / (used + idle)
+    return proxies * calls / (used + (idle if proxies > 1 else 0))
 
 
 def _loops() -> float:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench import calls
+from bench import calls, exchanges
 from rolltrace.digest import trace_digest
 from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_proxy.http1.reader import Reader
 from rolltrace_proxy.prompts import Prompts
 from rolltrace_proxy.sse import EventFramer
 
@@ -52,6 +54,22 @@ def bench_framing(benchmark: BenchmarkFixture) -> None:
             framer.feed(piece)
 
     benchmark(frame)
+
+
+def bench_usual_rewrite(benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
+    """Of a session without parameters of its own: keys are spliced in."""
+    benchmark(partial(calls.planned, calls.exchanged(*size, streamed=False), enforced=False))
+
+
+def bench_http_with_agent(benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:
+    request = exchanges.sent(calls.exchanged(*size, streamed=False))
+    benchmark(exchanges.with_agent, Reader(exchanges.MOST), request)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["json", "sse"])
+def bench_http_with_worker(benchmark: BenchmarkFixture, size: tuple[int, int], streamed: bool) -> None:
+    call = calls.exchanged(*size, streamed=streamed)
+    benchmark(exchanges.with_worker, call.request, exchanges.answered(call))
 
 
 def bench_digest(benchmark: BenchmarkFixture, size: tuple[int, int]) -> None:

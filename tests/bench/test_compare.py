@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import bench.__main__
 import pytest
-from bench.compare import bounds, growing, proxies, report, rows
+from bench.__main__ import Scenario
+from bench.compare import bounds, growing, needs, parts, proxies, report, rows
 from bench.compare.bounds import Bound, Verdict
 from bench.compare.gateway import running
 from bench.compare.load import Loaded, load
@@ -108,7 +111,30 @@ def test_noise_makes_no_line_that_falls() -> None:
 def test_capacity_counts_idle_time_and_nobody_elses() -> None:
     assert proxies.capacity(calls=100, used=2.0, idle=0.0, proxies=2) == 100
     assert proxies.capacity(calls=100, used=1.0, idle=1.0, proxies=2) == 100
-    assert proxies.capacity(calls=100, used=1.0, idle=0.0, proxies=1) == 100
+    assert proxies.capacity(calls=100, used=1.0, idle=1.0, proxies=1) == 100
+
+
+def test_needs_are_calculated() -> None:
+    price = needs.Prices(chunk=30e-6, call=1e-3, proxy=100e6, stream=50e3, token=10)
+    streamed = needs.needs(needs.Agents(1000), price, streamed=True)
+    assert (streamed["calls/s"], streamed["tokens/s"], streamed["open calls"]) == (50, 25_000, 500)
+    assert streamed["cores"] == pytest.approx(0.75)
+    assert streamed["proxies"] == 2
+    assert streamed["disk GB/day"] == pytest.approx(21.6)
+    assert needs.needs(needs.Agents(1000), price, streamed=False)["cores"] == pytest.approx(0.05)
+
+
+def test_needs_are_not_told_where_a_price_is_missing() -> None:
+    assert list(needs.told({("a", MINE): {"own MiB": Spread(1, 1, 1)}})) == []
+
+
+@pytest.mark.parametrize("kind", parts.KINDS, ids=lambda kind: kind.column)
+def test_a_call_of_every_kind_can_be_taken_apart(kind: parts.Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(parts, "TRACES", parts.AT_ONCE)
+    took = parts.steps(kind)
+    assert len(took) == 6
+    assert all(seconds >= 0 for seconds in took.values())
 
 
 def test_a_target_that_does_not_come_up_is_left_out(
@@ -125,7 +151,7 @@ async def loaded(
 ) -> Loaded:
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    given = argparse.Namespace(port=port, path="/{sid}", prefix="s-", bytes=400, grow=100)
+    given = argparse.Namespace(port=port, path="/{sid}", prefix="s-", bytes=400, grow=100, fresh=False)
     given.stream, given.turns, given.seconds, given.connections, given.rate = stream, 3, 1.0, 2, rate
     async with server:
         return await load(given)
@@ -170,7 +196,9 @@ async def test_chunks_are_counted_however_they_are_cut() -> None:
 
 
 async def test_nobody_who_listens_is_an_error() -> None:
-    given = argparse.Namespace(port=free_port(), path="/{sid}", prefix="s-", bytes=400, grow=0, rate=0)
+    given = argparse.Namespace(
+        port=free_port(), path="/{sid}", prefix="s-", bytes=400, grow=0, rate=0, fresh=False
+    )
     given.stream, given.turns, given.seconds, given.connections = False, 1, 1.0, 2
     seen = await load(given)
     assert (seen.calls, len(seen.errors)) == (0, 2)
@@ -198,3 +226,24 @@ async def test_a_broken_answer_is_an_error(said: bytes) -> None:
 
     seen = await loaded(Broken, stream=False)
     assert (seen.calls, len(seen.errors)) == (0, 2)
+
+
+def test_a_scenario_that_fails_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def breaks(rounds: int, seconds: float) -> Iterator[Row]:
+        yield Row("broken", MINE, 0, {"x": 1.0})
+        raise ZeroDivisionError("no calls")
+
+    def works(rounds: int, seconds: float) -> Iterator[Row]:
+        yield Row("good", MINE, 0, {"x": 2.0})
+
+    scenarios = {"broken": Scenario("b", ("x",), breaks), "good": Scenario("g", ("x",), works)}
+    monkeypatch.setattr(bench.__main__, "SCENARIOS", scenarios)
+    given = argparse.Namespace(rounds=1, seconds=1.0)
+    lines = list(bench.__main__.run(list(scenarios), given, tmp_path / "kept.jsonl"))
+    assert "| rolltrace | 1 | - |" in lines
+    assert "| the scenario itself | - | 1 |" in lines
+    assert "| rolltrace | 2 |" in lines
+    assert "ZeroDivisionError('no calls')" in capsys.readouterr().err
+    assert len((tmp_path / "kept.jsonl").read_text().splitlines()) == 3
