@@ -48,29 +48,10 @@ class WorkerResponse:
     parser. `begun`: a byte of the body has come."""
 
     __slots__ = (
-        "_ended",
-        "_failure",
-        "_heard",
-        "_keeps",
-        "_line",
-        "_method",
-        "_most",
-        "_parser",
-        "_paused",
-        "_pieces",
-        "_raw",
-        "_reason",
-        "_size",
-        "_unread",
-        "_until_close",
-        "_waiter",
-        "_without_body",
-        "begun",
-        "fields",
-        "on_body",
-        "reason",
-        "status",
-    )
+        "_ended", "_failure", "_heard", "_keeps", "_line", "_method", "_most", "_parser", "_paused",
+        "_pieces", "_raw", "_reason", "_size", "_unread", "_until_close", "_waiter", "_without_body",
+        "begun", "fields", "on_body", "reason", "status",
+    )  # fmt: skip
 
     def __init__(self, line: Line, method: str, most: int) -> None:
         """`most`: bytes of a header, and of what stands between two pieces of a body."""
@@ -138,8 +119,11 @@ class WorkerResponse:
             self.fail(Fault.DISCONNECTED, f"The worker's answer is no HTTP: {error}.")
         if self._ended:
             return False
-        if not self._pieces:
-            return self._count(len(data))
+        if not self._pieces:  # what the parser keeps and nobody reads has a bound: header, trailers
+            self._without_body += len(data)
+            if self._without_body > self._most:
+                self._too_large()
+            return False
         self._without_body = 0
         self.begun = True
         self._unread += len(data)
@@ -238,13 +222,6 @@ class WorkerResponse:
             line.release()
         else:
             line.abort()
-
-    def _count(self, size: int) -> bool:
-        """Bounds what the parser keeps and nobody reads: header, trailers."""
-        self._without_body += size
-        if self._without_body > self._most:
-            self._too_large()
-        return False
 
     def _too_large(self) -> None:
         self.fail(

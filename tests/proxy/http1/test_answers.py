@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from rolltrace_proxy.errors import Fault, Refused
-from tests.proxy.http1.wire import ABC, OK, Seen, answering, client, read, read_until_refused, worker
+from tests.proxy.http1.wire import ABC, CHUNKED, OK, Seen, answering, client, read, read_until_refused, worker
 
-CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 CLOSE, KEEP = b"Connection: close\r\n", b"Connection: keep-alive\r\n"
 OLD = b"HTTP/1.0 200 OK\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

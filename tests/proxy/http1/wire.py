@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from rolltrace_proxy.breaker import Breaker
@@ -16,6 +17,7 @@ from rolltrace_settings.settings import Settings
 
 OK = b"HTTP/1.1 200 OK\r\n"
 ABC = OK + b"Content-Length: 3\r\n\r\nabc"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 PATIENCE = 20.0
 """Seconds after which what should have come is taken not to come."""
 
@@ -108,6 +110,34 @@ def answering(*answers: bytes, size: int = 0, closes: bool = False) -> Serve:
                 return
 
     return serve
+
+
+class Held:
+    """Answers the first request with `before`, and waits until its client goes."""
+
+    def __init__(self, before: bytes = b"") -> None:
+        self.before = before
+        self.asked = asyncio.Event()
+        self.gone = asyncio.Event()
+
+    async def __call__(self, seen: Seen) -> None:
+        await seen.request()
+        await seen.write(self.before)
+        self.asked.set()
+        await seen.wait_until_gone()
+        self.gone.set()
+
+
+async def soon(event: asyncio.Event) -> None:
+    await asyncio.wait_for(event.wait(), PATIENCE)
+
+
+@contextmanager
+def taking_no_connections() -> Generator[str]:
+    """The origin of a worker to which connecting neither works nor fails."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, socket.socket() as first:
+        first.connect(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @dataclass
