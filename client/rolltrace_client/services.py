@@ -9,16 +9,7 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
-SERVER_MODULES = (
-    "aiohttp",
-    "grpc_health",
-    "grpc_reflection",
-    "httptools",
-    "lmdb",
-    "msgspec",
-    "uvloop",
-    "zstandard",
-)
+SERVER_MODULES = ("grpc_health", "grpc_reflection", "httptools", "lmdb", "msgspec", "uvloop", "zstandard")
 
 
 def proxy() -> None:

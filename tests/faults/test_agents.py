@@ -83,7 +83,13 @@ CASES = [
     Case(
         "agent sends huge headers", "one", post("huge", BODY, f"X: {'x' * 10_000}"), 431, "headers_too_large"
     ),
-    Case("agent sends huge headers", "beyond the parser", post("huge", BODY, f"X: {'x' * 100_000}"), 400),
+    Case(
+        "agent sends huge headers",
+        "beyond the parser",
+        post("huge", BODY, f"X: {'x' * 100_000}"),
+        431,
+        "headers_too_large",
+    ),
     bad_id("too long", "x" * 401),
     bad_id("an empty segment", "a//b"),
     bad_id("dots", "a/%2e%2e/evil"),
@@ -126,7 +132,14 @@ CASES = [
     by_hand(SMUGGLES, "a space", TO_CHAT, "Host: g", "Content-Length : 0", body=SMUGGLED),
     by_hand(SMUGGLES, "a signed length", TO_CHAT, "Host: g", "Content-Length: +2", body=b"{}" + SMUGGLED),
     by_hand(SMUGGLES, "a folded line", TO_CHAT, "Host: g", "Content-Length:", "  2", body=b"{}" + SMUGGLED),
-    by_hand(SMUGGLES, "a bad chunk", TO_CHAT, "Host: g", CHUNKED, body=b"zz\r\n" + SMUGGLED),
+    Case(
+        SMUGGLES,
+        "a bad chunk",
+        f"POST /sessions/chunk{CHAT} HTTP/1.1\r\n{CHUNKED}\r\n\r\nzz\r\n".encode() + SMUGGLED,
+        400,
+        "invalid_request",
+        "chunk",
+    ),
     Case(PATHS, "absolute", request(f"POST http://gateway/sessions/abs{CHAT}"), 200, session_id="abs"),
     Case(PATHS, "encoded", request(f"POST /sessions/a%2Fb%20c{CHAT}"), 200, session_id="a/b c"),
     Case(PATHS, "twice encoded", request(f"POST /sessions/a%252Fb{CHAT}"), 200, session_id="a%2Fb"),

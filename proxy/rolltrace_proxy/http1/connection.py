@@ -15,14 +15,13 @@ import logging
 import math
 import socket
 import struct
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import cast
 
 from rolltrace_proxy.errors import Fault, Refused
 from rolltrace_proxy.http1 import heads
+from rolltrace_proxy.http1.common import Common
 from rolltrace_proxy.http1.inbound import InboundRequest
-from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Request
+from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError
 from rolltrace_proxy.http1.reader import Head, Reader
 
 MOST_WAITING = 64 << 10
@@ -36,30 +35,9 @@ _NOBODY = Head("GET", "", (), is_1_1=True, keeps=False, length=0, chunked=False,
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Request], Coroutine[object, object, None]]
-
-
-@dataclass(slots=True)
-class Common:
-    """What the connections of a listener have in common. Times in seconds.
-
-    `keep_alive`: without a request; `header_timeout`: from a header's first byte to its last; `linger`: for
-    an agent to take the end of its last answer. `date` is that of now.
-    """
-
-    handle: Handler
-    max_header_size: int
-    keep_alive: float = 75.0
-    header_timeout: float = 60.0
-    linger: float = 10.0
-    date: str = ""
-    draining: bool = False
-    connections: set[Connection] = field(default_factory=lambda: set[Connection]())
-    all_gone: asyncio.Event = field(default_factory=asyncio.Event)
-
 
 class Connection(asyncio.Protocol):
-    """What becomes of it is decided here; `gone` and `slow` say so of the agent."""
+    """What becomes of it is decided here; `gone` says so of the agent."""
 
     __slots__ = (
         "_broken",
@@ -72,17 +50,17 @@ class Connection(asyncio.Protocol):
         "_reader",
         "_request",
         "_shut",
+        "_slow",
         "_task",
         "_transport",
         "_waiting",
         "common",
         "gone",
-        "slow",
     )
 
     def __init__(self, common: Common, loop: asyncio.AbstractEventLoop) -> None:
         self.common = common
-        self.gone = self.slow = False
+        self.gone = self._slow = False
         self._loop = loop
         self._reader = Reader(common.max_header_size)
         self._transport: asyncio.Transport
@@ -106,11 +84,14 @@ class Connection(asyncio.Protocol):
         self.common.connections.discard(self)
         if not self.common.connections:
             self.common.all_gone.set()
-        self.gone = self._shut = True
         self._reader.release()
-        if self._task is not None and self._request is not None and not self._request.answered:
-            self._task.cancel()
-        _wake(self._drained)
+        self._leave()
+
+    def eof_received(self) -> None:
+        """The transport closes, once it has sent what was written."""
+        self._shut = True
+        self._deadline = self._loop.time() + self.common.linger
+        self._loop.call_soon(self._leave)  # a request that came with it begins first, and leaves its record
 
     def data_received(self, data: bytes) -> None:
         if self._shut:
@@ -121,10 +102,17 @@ class Connection(asyncio.Protocol):
             self._take(data)
 
     def pause_writing(self) -> None:
-        self.slow = True
+        self._slow = True
 
     def resume_writing(self) -> None:
-        self.slow = False
+        self._slow = False
+        _wake(self._drained)
+
+    def _leave(self) -> None:
+        self.gone = self._shut = True
+        if self._task is not None and self._request is not None and not self._request.answered:
+            self._task.cancel()
+            self._task = None
         _wake(self._drained)
 
     # Requests.
@@ -256,19 +244,22 @@ class Connection(asyncio.Protocol):
         else:
             self.break_off()
 
+    @property
+    def reading(self) -> bool:
+        """Whether what the agent sends is taken; else it waits in the agent's own buffers."""
+        return self._transport.is_reading()
+
     # What a request asks of it.
 
-    def send(self, data: bytes, body: bytes = b"") -> None:
+    async def send(self, data: bytes, body: bytes = b"") -> None:
+        """Waits while the agent reads slowly."""
         if self.gone or self._transport.is_closing():
             raise ConnectionResetError("The agent has gone.")
         if len(body) > _COPIED:
             self._transport.writelines((data, body))
         else:
             self._transport.write(data + body if body else data)
-
-    async def flow(self) -> None:
-        """Waits while the agent reads slowly."""
-        while self.slow and not self.gone:
+        while self._slow and not self.gone:
             self._drained = self._loop.create_future()
             await self._drained
         if self.gone:
@@ -280,7 +271,7 @@ class Connection(asyncio.Protocol):
             raise BodyTooLargeError
         self._most = most
         if head.expects and not reader.ended and not reader.size:
-            self.send(_CONTINUE)
+            await self.send(_CONTINUE)
         while not reader.ended and reader.size <= most and not self._broken:
             self._transport.resume_reading()
             self._more = self._loop.create_future()

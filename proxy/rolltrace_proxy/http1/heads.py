@@ -49,28 +49,28 @@ def written(
     closes: bool,
 ) -> bytes:
     """The head of an answer to `head`. `date` stands unless the fields have one. Raises ValueError."""
-    lines = [f"HTTP/1.{1 if head.is_1_1 else 0} {status} {reason or _REASONS.get(status, '')}"]
-    dated = False
+    text = f"HTTP/1.{1 if head.is_1_1 else 0} {status} {reason or _REASONS.get(status, '')}"
+    count = 0
     for name, value in fields:
         lower = name.lower()
         if lower in _SPECIAL:
             if lower != "date":
                 continue
-            dated = True
-        lines.append(f"{name}: {value}")
-    if not dated:
-        lines.append(f"Date: {date}")
-    if framed == "chunks":
-        lines.append("Transfer-Encoding: chunked")
-    elif length is not None and status >= 200 and status != 204:
-        lines.append(f"Content-Length: {length}")
-    if closes:
-        lines.append("Connection: close")
-    elif not head.is_1_1:
-        lines.append("Connection: keep-alive")
-    text = "\r\n".join(lines)
-    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
+            date = ""
+        text += f"\r\n{name}: {value}"
+        count += 1
+    if text.count("\n") != count or text.count("\r") != count or "\0" in text:
         raise ValueError("A field of an answer holds a line end.")
+    if date:
+        text += f"\r\nDate: {date}"
+    if framed == "chunks":
+        text += "\r\nTransfer-Encoding: chunked"
+    elif length is not None and status >= 200 and status != 204:
+        text += f"\r\nContent-Length: {length}"
+    if closes:
+        text += "\r\nConnection: close"
+    elif not head.is_1_1:
+        text += "\r\nConnection: keep-alive"
     return (text + "\r\n\r\n").encode("utf-8", "surrogateescape")
 
 

@@ -53,7 +53,7 @@ class InboundRequest:
     async def begin(self, status: int, reason: str, fields: Fields) -> None:
         length = heads.length_of(fields)
         self._left = length or 0
-        await self._send(self._begun(status, reason, fields, length))
+        await self._connection.send(self._begun(status, reason, fields, length))
 
     async def write(self, data: bytes) -> None:
         if self._framing == "chunks":
@@ -62,7 +62,7 @@ class InboundRequest:
             self._left -= len(data)
         elif self._framing == "no body":
             return
-        await self._send(data)
+        await self._connection.send(data)
 
     async def end(self, data: bytes = b"") -> None:
         if self._framing == "chunks":
@@ -74,12 +74,12 @@ class InboundRequest:
             raise ConnectionResetError("The answer is not of the length that was promised.")
         self.answered = True
         if data:
-            await self._send(data)
+            await self._connection.send(data)
 
     async def reply(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
         head = self._begun(status, reason, fields, len(body))
         self.answered = True
-        await self._send(head, b"" if self._framing == "no body" else body)
+        await self._connection.send(head, b"" if self._framing == "no body" else body)
 
     def close_after(self) -> None:
         self.closes = True
@@ -95,8 +95,3 @@ class InboundRequest:
         head = heads.written(self._head, status, reason, fields, framed, length, date, closes=closes)
         self.status, self.closes, self._framing = status, closes, framed
         return head
-
-    async def _send(self, data: bytes, body: bytes = b"") -> None:
-        self._connection.send(data, body)
-        if self._connection.slow:
-            await self._connection.flow()

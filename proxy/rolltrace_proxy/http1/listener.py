@@ -12,7 +12,8 @@ import ssl
 from contextlib import suppress
 from email.utils import formatdate
 
-from rolltrace_proxy.http1.connection import Common, Connection, Handler
+from rolltrace_proxy.http1.common import Common, Handler
+from rolltrace_proxy.http1.connection import Connection
 
 BACKLOG = 4096
 """Connections that wait to be taken: the rollouts of a step all begin at once. The system may hold fewer."""

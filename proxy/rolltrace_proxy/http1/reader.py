@@ -17,6 +17,8 @@ from rolltrace_proxy.errors import Fault, Refused
 from rolltrace_proxy.http1.interface import Fields
 
 _END = b"\r\n\r\n"
+_COPIED = 4096
+"""Fewer bytes are cheaper to copy than to view."""
 _FRAMING = frozenset({len("content-length"), len("transfer-encoding"), len("expect")})
 
 
@@ -93,7 +95,7 @@ class Reader:
         self._taken += end - at
         upgrade = False
         try:
-            self._parser.feed_data(data if end - at == len(data) else memoryview(data)[at:end])
+            self._parser.feed_data(data[at:end] if end - at < _COPIED else memoryview(data)[at:end])
         except HttpParserUpgrade:
             upgrade = True
         except HttpParserError as error:
