@@ -152,7 +152,8 @@ def http_edge(data: bytes) -> None:
     running().send(data)
 
 
-_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP/1\.[01]")
+# llhttp takes several spaces before a target, which leaves no doubt about it.
+_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) +(\S+) HTTP/1\.[01]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)")
 _KEY = re.compile(rb"(?=session:([^\r\n]*))")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?\r\n")
@@ -178,7 +179,7 @@ def _session(data: bytes) -> Iterator[str]:
         match[1].decode("utf-8", "surrogateescape").strip()
         for match in _KEY.finditer(data.partition(b"\r\n\r\n")[0])
     )
-    words = re.split(rb"[\r\n]", data, maxsplit=1)[0].split(b" ")
+    words = re.split(rb" +", re.split(rb"[\r\n]", data, maxsplit=1)[0])
     if len(words) < 2:
         return
     with suppress(Refused):
@@ -241,6 +242,7 @@ def seeds() -> list[bytes]:
         _post(b"s", evil, size, b"Content-Length: 0"),
         _post(b"s", b"0\r\n\r\n" + evil, size, b"Transfer-Encoding: xchunked"),
         _post(b"s", b"0\r\n\r\n" + evil, b"Transfer-Encoding : chunked", size),
+        _post(b"s", b"0\r\n\r\n" + evil, b"Transfer-Encoding: x", chunked),
         _post(b"s", b"0\r\n\r\n" + evil, b"X: a\r\n Transfer-Encoding: chunked", size),
         _post(b"s", b"0\r\nTrailer: a\r\n\r\n" + evil, chunked),
         _post(b"s", b"5;a=b\r\nhello\r\n0\r\n\r\n", chunked),

@@ -129,7 +129,7 @@ class Reader:
                 if lower == "content-length":
                     length = int(value)
                 elif lower == "transfer-encoding":
-                    coding = value.lower()
+                    coding = f"{coding}, {value.lower()}" if coding else value.lower()
                 elif lower == "expect" and is_1_1:
                     expects = value.lower()
         if coding and (coding != "chunked" or not is_1_1):
