@@ -63,7 +63,7 @@ class Request(Protocol):
         ...
 
     def put(self, data: bytes) -> bool:
-        """As `write`, but never waits: says instead whether the agent keeps up. If not, wait for `drained`."""
+        """As `write`, but never waits: tells whether the agent keeps up. If not, wait for `drained`."""
         ...
 
     async def drained(self) -> None:
