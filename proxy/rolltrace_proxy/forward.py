@@ -18,6 +18,7 @@ import time
 import zlib
 from collections.abc import Awaitable
 from contextlib import suppress
+from functools import partial
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1.worker_pb2 import Worker
@@ -247,6 +248,8 @@ class Exchange:
             if out := answer.feed(data):
                 await self._begin(response)
                 await self._request.write(out)
+                await response.each(partial(self._hand_on, answer))
+                await self._request.drained()
         await self._finish(response, answer.capture())
         if self._request.status:
             await self._request.end(answer.close())
@@ -254,6 +257,11 @@ class Exchange:
             fields = self._fields(response, same_length=False)
             await self._request.reply(response.status, response.reason, fields, answer.close())
         self._call.on(Event.CLOSE)
+
+    def _hand_on(self, answer: Answer, data: bytes) -> bool:
+        """Passes a piece on in the moment that it comes; whether the agent keeps up."""
+        out = answer.feed(data)
+        return not out or self._request.put(out)
 
     def _answer_for(self, plan: Rewrite, response: Response) -> Answer:
         if not self._recorded:
