@@ -11,6 +11,7 @@ every call. Only `encode` compresses, and only what is new.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import zstandard
@@ -58,6 +59,14 @@ class Pieces(NamedTuple):
         """The pieces of a FULL trace."""
         sampled = tuple([completion.token_ids for completion in trace.completions])
         return cls(trace.trace_id, trace.prompt_token_ids, sampled, trace.request_json)
+
+    def sharing(self, others: Iterable[Pieces]) -> Pieces:
+        """The same, with the bytes of others where they are equal: a prompt sampled again is held once."""
+        prompt, request = self.prompt, self.request
+        for other in others:
+            prompt = other.prompt if other.prompt == prompt else prompt
+            request = other.request if other.request == request else request
+        return self._replace(prompt=prompt, request=request)
 
 
 class Match(NamedTuple):

@@ -83,7 +83,7 @@ class _Session:
         """Make the new trace a candidate, in the place of those that it makes superfluous."""
         for trace_id in search.superfluous(parent):
             self.drop(trace_id)
-        pieces = search.pieces
+        pieces = search.pieces.sharing([leaf.pieces for leaf in self.leaves.values()])
         leaf = Leaf.of(pieces, self.calls, chain_bytes, parent)
         self.calls += 1
         self.leaves[pieces.trace_id] = leaf
