@@ -70,8 +70,7 @@ class Record:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """Where a trace came to stand."""
 
     sequence: int

@@ -22,7 +22,7 @@ from rolltrace_store.expansion import Expander
 from rolltrace_store.interface import Commit, Durability, ProxyReport, ReadView, WriteView
 from rolltrace_store.interruption import interrupted
 from rolltrace_store.names import check_session_id, check_trace_id
-from rolltrace_store.operations import Admission, Append, Batch, Work
+from rolltrace_store.operations import Admission, Append, Batch, Work, body_bytes
 from rolltrace_store.presence import Presence, live_proxies
 from rolltrace_store.read_view import LmdbReadView, running_call
 from rolltrace_store.room import LOOK_INTERVAL, Room
@@ -83,6 +83,14 @@ def open_store(
         raise StoreError(f"{path} cannot be used: {error}") from error
 
 
+def _checked(trace: Trace) -> RunningKey:
+    """The names of a call. Raises InvalidArgumentError."""
+    key = RunningKey(trace.session_id, trace.trace_id)
+    check_session_id(key.session_id)
+    check_trace_id(key.trace_id)
+    return key
+
+
 class LmdbStore:
     """Implements interface.Store. All its methods belong to one event loop."""
 
@@ -141,12 +149,10 @@ class LmdbStore:
         return await future
 
     def admit(self, trace: Trace, check: int) -> asyncio.Future[None]:
-        check_session_id(trace.session_id)
-        check_trace_id(trace.trace_id)
+        key = _checked(trace)
         if self._presence is None:
             raise RuntimeError("only a store that was opened with proxy=True admits calls")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        key = RunningKey(trace.session_id, trace.trace_id)
         size = _WORK_SIZE + trace.ByteSize()
         self._writer.submit(Admission(size, future, key, self._presence.proxy_id, check, trace))
         return future
@@ -155,14 +161,16 @@ class LmdbStore:
         self._writer.hurry()
 
     async def append_trace(self, trace: Trace) -> Commit:
-        check_session_id(trace.session_id)
-        check_trace_id(trace.trace_id)
+        _checked(trace)
         return await self._append(trace)
 
-    async def _append(self, trace: Trace, *, orphan: bool = False) -> Commit:
+    def _append(self, trace: Trace, *, orphan: bool = False) -> asyncio.Future[Commit]:
         future: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Append(trace.ByteSize(), future, trace, orphan))
-        return await future
+        self._writer.submit(Append(_WORK_SIZE + body_bytes(trace), future, trace, orphan))
+        return future
+
+    async def _end(self, orphan: Trace) -> Commit:
+        return await self._append(orphan, orphan=True)
 
     async def interrupt_orphans(self) -> int:
         rows = self._read(lambda view: list(view.running_rows()))
@@ -176,9 +184,7 @@ class LmdbStore:
 
     async def _interrupt(self, orphans: Sequence[RunningRow]) -> int:
         traces = [interrupted(running_call(row)) for row in orphans]
-        done = await asyncio.gather(
-            *[self._append(trace, orphan=True) for trace in traces], return_exceptions=True
-        )
+        done = await asyncio.gather(*[self._end(trace) for trace in traces], return_exceptions=True)
         for result in done:
             if isinstance(result, BaseException) and not isinstance(result, NotFoundError):
                 raise result
