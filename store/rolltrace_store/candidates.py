@@ -110,11 +110,9 @@ class Search:
 
         A retry or another sample of the same prompt has one. It is the one whose bound is highest.
         """
-        if not self._leaves:
+        leaf = min(reversed(self._leaves), key=_CHAIN, default=None)
+        if leaf is None:
             return None
-        chains = [*map(_CHAIN, self._leaves)]
-        chains.reverse()
-        leaf = self._leaves[-1 - chains.index(min(chains))]
         ids, body = len(self.pieces.prompt), len(self.pieces.request)
         if leaf.longest < ids or leaf.request < body or ids + body < delta.MIN_SAVED:
             return None

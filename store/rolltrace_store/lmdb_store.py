@@ -22,7 +22,7 @@ from rolltrace_store.expansion import Expander
 from rolltrace_store.interface import Commit, Durability, ProxyReport, ReadView, WriteView
 from rolltrace_store.interruption import interrupted
 from rolltrace_store.names import check_session_id, check_trace_id
-from rolltrace_store.operations import Admission, Append, Batch, Work, body_bytes
+from rolltrace_store.operations import Admission, Append, Batch, Work
 from rolltrace_store.presence import Presence, live_proxies
 from rolltrace_store.read_view import LmdbReadView, running_call
 from rolltrace_store.room import LOOK_INTERVAL, Room
@@ -160,17 +160,17 @@ class LmdbStore:
     def hurry(self) -> None:
         self._writer.hurry()
 
-    async def append_trace(self, trace: Trace) -> Commit:
-        _checked(trace)
-        return await self._append(trace)
+    def append_trace(self, trace: Trace) -> asyncio.Future[Commit]:
+        return self._append(trace)
 
     def _append(self, trace: Trace, *, orphan: bool = False) -> asyncio.Future[Commit]:
         future: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Append(_WORK_SIZE + body_bytes(trace), future, trace, orphan))
+        try:
+            _checked(trace)
+            self._writer.submit(Append(trace.ByteSize(), future, trace, orphan))
+        except StoreError as error:
+            future.set_exception(error)
         return future
-
-    async def _end(self, orphan: Trace) -> Commit:
-        return await self._append(orphan, orphan=True)
 
     async def interrupt_orphans(self) -> int:
         rows = self._read(lambda view: list(view.running_rows()))
@@ -184,7 +184,9 @@ class LmdbStore:
 
     async def _interrupt(self, orphans: Sequence[RunningRow]) -> int:
         traces = [interrupted(running_call(row)) for row in orphans]
-        done = await asyncio.gather(*[self._end(trace) for trace in traces], return_exceptions=True)
+        done = await asyncio.gather(
+            *[self._append(trace, orphan=True) for trace in traces], return_exceptions=True
+        )
         for result in done:
             if isinstance(result, BaseException) and not isinstance(result, NotFoundError):
                 raise result

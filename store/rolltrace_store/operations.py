@@ -67,14 +67,6 @@ class Work(Operation[T]):
 Batch: TypeAlias = Sequence[Operation[Any]]
 
 
-def body_bytes(trace: Trace) -> int:
-    """How long the bodies of a FULL trace are: what is left has a few hundred bytes."""
-    size = len(trace.request_json) + len(trace.response_json) + len(trace.prompt_token_ids)
-    for completion in trace.completions:
-        size += len(completion.token_ids) + len(completion.logprobs)
-    return size
-
-
 def joined(operations: Iterable[Operation[Any]]) -> list[Operation[Any]]:
     """A batch in which calls that begin and end in it are one operation each.
 

@@ -40,11 +40,12 @@ def raw(txn: Transaction, database: Database, table: Table[K, V], key: K) -> byt
 
 def get(txn: Transaction, database: Database, table: Table[K, V], key: K) -> V | None:
     """A row's value."""
-    data = raw(txn, database, table, key)
-    if data is None:
+    try:
+        data = txn.get(table.key.encode(key), None, database)
+    except UNWRITABLE:
         return None
     try:
-        return table.value.decode(data)
+        return None if data is None else table.value.decode(data)
     except UNREADABLE as error:
         raise _corrupt(table, error) from error
 

@@ -66,11 +66,14 @@ class LmdbWriteView(SessionWrites, Forgetting):
 
         Raises AlreadyExistsError, SealedError, SessionDeletedError, all before it writes anything.
         """
-        if self.has_trace(key.trace_id):
+        session, uuid = TEXT.encode(key.session_id), UUID.encode(key.trace_id)
+        txn, databases = self._txn, self._databases
+        if txn.get(uuid, None, databases[schema.TRACE_IDS.name]) is not None:
             raise AlreadyExistsError("trace", key.trace_id)
         self._counters(key.session_id, begins=True)
         self._take_room(len(row.body))
-        self._mutable(schema.RUNNING).put(key, row)
+        value = schema.RUNNING.value.encode(row)
+        txn.put(running_key(session, uuid), value, db=databases[schema.RUNNING.name])
 
     def runs(self, key: RunningKey) -> bool:
         """Whether the call was admitted and has not ended."""

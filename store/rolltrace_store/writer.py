@@ -78,7 +78,8 @@ class Writer:
         """Queues it. Raises StoreBusyError, StoreClosedError."""
         if self._closed:
             raise StoreClosedError("the store is closed")
-        if self._queued_bytes and self._queued_bytes + operation.size > self._max_bytes:
+        queued = self._queued_bytes + operation.size
+        if queued > self._max_bytes and self._queued_bytes:
             raise StoreBusyError(
                 f"{self._queued_bytes} bytes wait to be committed, write_queue_size is {self._max_bytes}: "
                 "try again shortly"
@@ -89,7 +90,7 @@ class Writer:
         if not self._waiting:
             self._since = time.monotonic()
         self._waiting.append(operation)
-        self._queued_bytes += operation.size
+        self._queued_bytes = queued
         if not isinstance(operation, Admission):
             self._want()
         elif self._timer is None:
