@@ -47,6 +47,8 @@ _COMPLETIONS = (
 )
 _COLUMNS = 7
 """Of what a pattern splits into: what stands before the chunk, and its groups."""
+_ASKED = frozenset({*ID_KEYS, *LOGPROB_KEYS})
+_NAMES = tuple(b'{"%b"' % name.encode() for name in NAMES)
 _MARK = b"a text that no worker says"
 _LARGEST = 4096
 """Bytes that a run may grow to: thousands of streams hold one at once."""
@@ -90,9 +92,9 @@ class _Layout:
             names == {"index", self.member}
             and bytes(choice[self.member]) == said
             and frame.middle.endswith(b',"token_ids":')
-            and not any(said.startswith(b'{"%b"' % name.encode()) for name in NAMES)
-            and all(value == NULL for name, value in top.items() if name in (*ID_KEYS, *LOGPROB_KEYS))
-            and write({**top, "choices": Raw(write(choices))}) == data
+            and not said.startswith(_NAMES)
+            and all(top[name] == NULL for name in _ASKED & top.keys())
+            and write({**top, "choices": choices}) == data
         )
 
 
@@ -195,8 +197,9 @@ class PlainChunks:
 def plain_chunks(rewrite: Rewrite) -> PlainChunks | None:
     """For the answer to a request; None when the agent gets to see more of it than its text."""
     layout = _LAYOUTS.get(rewrite.endpoint)
-    asked = {*ID_KEYS, *LOGPROB_KEYS} <= set(rewrite.added)
-    return PlainChunks(layout) if layout is not None and asked and not rewrite.echoes else None
+    if layout is None or rewrite.echoes or not _ASKED.issubset(rewrite.added):
+        return None
+    return PlainChunks(layout)
 
 
 def _cut(columns: list[bytes]) -> Iterator[Stretch]:

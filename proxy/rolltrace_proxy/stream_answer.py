@@ -32,6 +32,7 @@ from rolltrace_proxy.sse import MAX_EVENT_BYTES, Event, EventFramer, EventTooLar
 from rolltrace_proxy.tokens import ID_KEY, pack_text
 
 _DONE = b"[DONE]"
+_ASKED = frozenset({*ID_KEYS, *LOGPROB_KEYS})
 _EMPTY_TEXT = Raw(b'""')
 _NOTHING = (NULL, _EMPTY_TEXT, Raw(b"[]"))
 
@@ -52,7 +53,7 @@ class StreamAnswer:
         self._merge = Merge()
         self._plain = plain_chunks(rewrite)
         # vLLM sends chunks that say nothing to those who asked for either.
-        self._drops_idle = {*ID_KEYS, *LOGPROB_KEYS} <= set(rewrite.added)
+        self._drops_idle = _ASKED.issubset(rewrite.added)
         self._done = False
         self._unframed = False
         self._held: list[bytes] = []
