@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from hmac import compare_digest
 
 from rolltrace_proxy.errors import Fault, Refused
+from rolltrace_proxy.headers import CREDENTIALS
 from rolltrace_proxy.http1.interface import Fields
 from rolltrace_proxy.paths import Target
 from rolltrace_settings.settings import Settings
@@ -25,11 +26,11 @@ PLAIN = "session:"
 """Before a session id that stands in place of a key, where no keys are asked for."""
 DENIALS = frozenset({Fault.AMBIGUOUS_KEY, Fault.INVALID_API_KEY, Fault.PERMISSION_DENIED})
 
+_KEYS = ("authorization", "x-api-key")
 _NO_NAME = (
     "What stands behind `session:` in the API key is no session id: 1 to 400 bytes of text in UTF-8, without "
     'control characters and without an empty, ".", ".." or "v1" segment.'
 )
-_CREDENTIALS = ("authorization", "x-api-key", "api-key", "cookie")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,14 @@ class Holder:
 
 
 class Access:
-    """What the fields of a request allow. `tokens` may be replaced while calls run."""
+    """What the fields of a request allow. `tokens` may be replaced while calls run. `forwards`: agents'
+    credentials may reach workers, but for our own keys."""
 
     def __init__(self, tokens: Sequence[bytes], secret: bytes, settings: Settings) -> None:
         self.tokens = tokens
         self._secret = secret
         self._required = settings.auth == "token"
-        self._forward = settings.forward_authorization
+        self.forwards = settings.forward_authorization
 
     def admit(self, fields: Fields, target: Target) -> Target:
         """The target of a call that is allowed, with the session that its key names. Raises Refused."""
@@ -69,10 +71,10 @@ class Access:
         return [(name, value) for name, value in fields if self._passes(name.lower(), value)]
 
     def _passes(self, name: str, value: str) -> bool:
-        if name not in _CREDENTIALS:
+        if name not in CREDENTIALS:
             return True
         key = _bearer(value) if name == "authorization" else value.strip()
-        return self._forward and not (key.startswith((PREFIX, PLAIN)) or self._is_admin(key))
+        return self.forwards and not (key.startswith((PREFIX, PLAIN)) or self._is_admin(key))
 
     def _holder(self, fields: Fields) -> Holder | None:
         """Whose key the request has; None for nobody's, where that is allowed. Raises Refused."""
@@ -89,14 +91,17 @@ class Access:
         return None
 
     def _is_admin(self, key: str) -> bool:
+        if not self.tokens:
+            return False
         given = key.encode("utf-8", "surrogateescape")
         return any([compare_digest(given, token) for token in self.tokens])  # noqa: C419  # each one, whatever the first says
 
 
 def _key(fields: Fields) -> str:
     """The key that the fields carry; "" for none. Raises Refused when it is not one."""
-    for name in ("authorization", "x-api-key"):
-        values = [value for given, value in fields if given.lower() == name]
+    given = [(lower, value) for name, value in fields if (lower := name.lower()) in _KEYS]
+    for name in _KEYS if given else ():
+        values = [value for each, value in given if each == name]
         if len(values) > 1:
             raise Refused(Fault.AMBIGUOUS_KEY, f"The request has {len(values)} {name} fields; send one.")
         if values:

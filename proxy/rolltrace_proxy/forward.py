@@ -15,16 +15,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 import zlib
 from collections.abc import Awaitable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
+from functools import partial
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_proxy import headers, retry, routing
 from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
-from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State
+from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State, new_trace_id
 from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Fields, Request, Response
@@ -70,7 +70,7 @@ class Exchange:
         self._target = target
         self._recorded = bool(target.session_id) and request.method == "POST"
         self._call = Call(
-            str(uuid.uuid4()), target.session_id, target.endpoint, time.time_ns(), time.monotonic()
+            new_trace_id(), target.session_id, target.endpoint, time.time_ns(), time.monotonic()
         )
         self._answer: Answer | None = None
         self._limit = asyncio.timeout(shared.settings.total_timeout)
@@ -105,11 +105,17 @@ class Exchange:
             await self._refuse(Refused(Fault.INTERNAL, "The gateway failed; its log says more."))
 
     async def _run(self) -> None:
-        held = self._shared.running.hold(self) if self._recorded else nullcontext()
+        running = self._shared.running
         try:
             async with self._limit:
-                with held:
+                if not self._recorded:
                     await self._serve()
+                    return
+                running.add(self)
+                try:
+                    await self._serve()
+                finally:
+                    running.discard(self)
         except TimeoutError as error:
             raise self._cut or self._late() from error
 
@@ -227,7 +233,10 @@ class Exchange:
 
     def _outgoing(self, worker: Worker, plan: Rewrite) -> Outgoing:
         origin, asked = at_worker(worker.url, worker.api_path, self._target)
-        fields = headers.to_worker(self._shared.access.forwarded(self._request.fields), worker.api_key)
+        access, fields = self._shared.access, self._request.fields
+        if access.forwards:
+            fields = access.forwarded(fields)
+        fields = headers.to_worker(fields, worker.api_key, credentials=access.forwards)
         return Outgoing(self._request.method, origin, asked, fields, plan.body, worker.ca_pem)
 
     async def _pass_on(self, plan: Rewrite, response: Response) -> None:
@@ -239,6 +248,8 @@ class Exchange:
             if out := answer.feed(data):
                 await self._begin(response)
                 await self._request.write(out)
+                await response.each(partial(self._hand_on, answer))
+                await self._request.drained()
         await self._finish(response, answer.capture())
         if self._request.status:
             await self._request.end(answer.close())
@@ -246,6 +257,11 @@ class Exchange:
             fields = self._fields(response, same_length=False)
             await self._request.reply(response.status, response.reason, fields, answer.close())
         self._call.on(Event.CLOSE)
+
+    def _hand_on(self, answer: Answer, data: bytes) -> bool:
+        """Passes a piece on in the moment that it comes; whether the agent keeps up."""
+        out = answer.feed(data)
+        return not out or self._request.put(out)
 
     def _answer_for(self, plan: Rewrite, response: Response) -> Answer:
         if not self._recorded:

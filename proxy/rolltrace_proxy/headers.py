@@ -30,13 +30,17 @@ _HOP_BY_HOP = frozenset(
 )
 # Made anew by whoever sends the message.
 _REQUEST_ONLY = _HOP_BY_HOP | {"host", "content-length", "accept-encoding", "expect"}
-_NOT_WITH_A_KEY = _REQUEST_ONLY | {"authorization"}
+CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "cookie"})
+_NO_CREDENTIALS = _REQUEST_ONLY | CREDENTIALS
 _HOP_BY_HOP_AND_LENGTH = _HOP_BY_HOP | {"content-length"}
 
 
-def to_worker(fields: Fields, api_key: str) -> list[tuple[str, str]]:
-    """The request's fields as the worker gets them; with an `api_key`, that replaces the agent's own."""
-    dropped = _NOT_WITH_A_KEY if api_key else _REQUEST_ONLY
+def to_worker(fields: Fields, api_key: str, *, credentials: bool = True) -> list[tuple[str, str]]:
+    """The request's fields as the worker gets them, with or without an agent's credentials; an `api_key`
+    replaces the agent's own."""
+    dropped = _REQUEST_ONLY if credentials else _NO_CREDENTIALS
+    if api_key:
+        dropped = dropped | {"authorization"}
     sent = _end_to_end(fields, dropped)
     sent.append(("Accept-Encoding", "identity"))
     if api_key:

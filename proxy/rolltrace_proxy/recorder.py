@@ -64,17 +64,23 @@ class Recorder:
         fill(trace, captured)
         begun = time.monotonic()
         recording = asyncio.ensure_future(self._store.append_trace(trace))
-        recording.add_done_callback(lambda done: self._settle(call, trace, done, begun, sent_status))
+        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settle(done: asyncio.Future[Commit]) -> None:
+            self._metrics.committed(time.monotonic() - begun)
+            self._settle(call, trace, done, sent_status)
+            if not settled.done():
+                settled.set_result(None)
+
+        recording.add_done_callback(settle)
+        await settled
         try:
-            await asyncio.shield(recording)
+            recording.result()
         except StoreError as error:
             raise of_store(error) from error
 
-    def _settle(
-        self, call: Call, trace: pb.Trace, done: asyncio.Future[Commit], begun: float, sent_status: int
-    ) -> None:
+    def _settle(self, call: Call, trace: pb.Trace, done: asyncio.Future[Commit], sent_status: int) -> None:
         """The store has decided."""
-        self._metrics.commit.observe(time.monotonic() - begun)
         error = done.exception()
         if error is None:
             call.on(Event.COMMIT)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Protocol
 
 from rolltrace_proxy.call import Call, State
@@ -25,18 +23,15 @@ class Running:
     def __init__(self) -> None:
         self._by_session: dict[str, set[Cuttable]] = {}
 
-    @contextmanager
-    def hold(self, one: Cuttable) -> Generator[None, None, None]:
-        """Knows a call within the block, which is where it can be cut off."""
-        session_id = one.call.session_id
-        calls = self._by_session.setdefault(session_id, set())
-        calls.add(one)
-        try:
-            yield
-        finally:
-            calls.discard(one)
-            if not calls:
-                del self._by_session[session_id]
+    def add(self, one: Cuttable) -> None:
+        """From here on it can be cut off."""
+        self._by_session.setdefault(one.call.session_id, set()).add(one)
+
+    def discard(self, one: Cuttable) -> None:
+        calls = self._by_session[one.call.session_id]
+        calls.discard(one)
+        if not calls:
+            del self._by_session[one.call.session_id]
 
     def admitted(self, session_id: str) -> list[str]:
         """The trace ids of a session's calls that are admitted and, as far as is known, not recorded."""

@@ -198,6 +198,7 @@ class Proxy:
 
     def _measure(self) -> None:
         shared = self.shared
+        shared.metrics.count()
         shared.metrics.unrecorded.set(len(shared.recorder.unrecorded))
         shared.metrics.in_flight.set(len(shared.tasks))
         shared.metrics.queued.set(self._store.queued_bytes())

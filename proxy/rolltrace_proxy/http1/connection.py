@@ -253,12 +253,22 @@ class Connection(asyncio.Protocol):
 
     async def send(self, data: bytes, body: bytes = b"") -> None:
         """Waits while the agent reads slowly."""
+        if len(body) <= _COPIED:
+            slow = not self.put(data + body if body else data)
+        else:
+            slow = not self.put(data)
+            self._transport.write(body)
+        if slow or self._slow:
+            await self.drained()
+
+    def put(self, data: bytes) -> bool:
+        """Whether the agent keeps up."""
         if self.gone or self._transport.is_closing():
             raise ConnectionResetError("The agent has gone.")
-        if len(body) > _COPIED:
-            self._transport.writelines((data, body))
-        else:
-            self._transport.write(data + body if body else data)
+        self._transport.write(data)
+        return not self._slow
+
+    async def drained(self) -> None:
         while self._slow and not self.gone:
             self._drained = self._loop.create_future()
             await self._drained

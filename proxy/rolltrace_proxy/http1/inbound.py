@@ -56,13 +56,19 @@ class InboundRequest:
         await self._connection.send(self._begun(status, reason, fields, length))
 
     async def write(self, data: bytes) -> None:
+        if not self.put(data):
+            await self._connection.drained()
+
+    def put(self, data: bytes) -> bool:
         if self._framing == "chunks":
-            data = heads.chunk(data)
-        elif self._framing == "length":
-            self._left -= len(data)
-        elif self._framing == "no body":
-            return
-        await self._connection.send(data)
+            return self._connection.put(heads.chunk(data))
+        if self._framing == "no body":
+            return True
+        self._left -= len(data)
+        return self._connection.put(data)
+
+    async def drained(self) -> None:
+        await self._connection.drained()
 
     async def end(self, data: bytes = b"") -> None:
         if self._framing == "chunks":

@@ -7,7 +7,7 @@ sessions, traces or workers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 Fields = Sequence[tuple[str, str]]
@@ -62,6 +62,14 @@ class Request(Protocol):
         """Sends a piece that is not empty."""
         ...
 
+    def put(self, data: bytes) -> bool:
+        """As `write`, but never waits: tells whether the agent keeps up. If not, wait for `drained`."""
+        ...
+
+    async def drained(self) -> None:
+        """Returns once the agent keeps up. Raises ConnectionResetError."""
+        ...
+
     async def end(self, data: bytes = b"") -> None:
         """Sends the last piece and ends the answer."""
         ...
@@ -95,6 +103,14 @@ class Response(Protocol):
         """The next bytes of the body, all that came since; none at its end.
 
         Raises Refused, with a fault of the worker, once all that came before has been read.
+        """
+        ...
+
+    async def each(self, take: Callable[[bytes], bool]) -> None:
+        """Hands every piece to `take` in the moment it comes, with no turn of a task between, until `take`
+        returns False, or raises, which is raised here, or nothing more comes.
+
+        Returns at once when something can be read now. What it left, and the end, is for `read`.
         """
         ...
 

@@ -8,6 +8,7 @@ worker. Nothing may be made per piece but the piece: `on_body` is the append of 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 import httptools
@@ -49,7 +50,7 @@ class WorkerResponse:
 
     __slots__ = (
         "_ended", "_failure", "_heard", "_keeps", "_line", "_method", "_most", "_parser", "_paused",
-        "_pieces", "_raw", "_reason", "_size", "_unread", "_until_close", "_waiter", "_without_body",
+        "_pieces", "_raw", "_reason", "_size", "_take", "_unread", "_until_close", "_waiter", "_without_body",
         "begun", "fields", "on_body", "reason", "status",
     )  # fmt: skip
 
@@ -68,6 +69,7 @@ class WorkerResponse:
         self._heard = self._keeps = self._paused = self._ended = self._until_close = False
         self._failure: Refused | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], bool] | None = None
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append
         parser = httptools.HttpResponseParser(self)
@@ -92,14 +94,20 @@ class WorkerResponse:
                 self._let_go()
                 return b""
             await self._more()
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        self._unread = 0
+        data = self._joined()
         if self._paused:
             self._resume()
         if self._ended and self._failure is None:
             self._let_go()
         return data
+
+    async def each(self, take: Callable[[bytes], bool]) -> None:
+        if not self._pieces and not self._ended:
+            self._take = take
+            try:
+                await self._more()
+            finally:
+                self._take = None
 
     def close(self) -> None:
         self._let_go()
@@ -128,7 +136,10 @@ class WorkerResponse:
         self.begun = True
         self._unread += len(data)
         if self._waiter is not None:
-            self._wake()
+            if self._take is None:
+                self._wake()
+            else:
+                self._hand(self._take, self._waiter)
         elif self._unread > UNREAD:
             self._pause()
         return not self._paused
@@ -190,6 +201,22 @@ class WorkerResponse:
         if self.status and self._parser is not None:
             self._keeps = self._parser.should_keep_alive()
             self._stop()
+
+    def _hand(self, take: Callable[[bytes], bool], waiter: asyncio.Future[None]) -> None:
+        if waiter.done():
+            return  # who waited was cancelled
+        try:
+            if not take(self._joined()):
+                self._wake()
+        except Exception as error:
+            self._waiter = None
+            waiter.set_exception(error)
+
+    def _joined(self) -> bytes:
+        pieces, self._unread = self._pieces, 0
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return data
 
     def _more(self) -> asyncio.Future[None]:
         """Done once something has come, or the end. It is the one reader's."""
