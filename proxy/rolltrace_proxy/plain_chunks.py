@@ -178,7 +178,7 @@ class PlainChunks:
         frame, self._frame = self._frame, None
         if frame is None:
             return None
-        text, numbers, ids = bytes(self._texts), self._numbers[:-1], self._ids[:-1]
+        text, numbers, ids = map(bytes, (self._texts, self._numbers[:-1], self._ids[:-1]))
         self._texts, self._numbers, self._ids = bytearray(), bytearray(), bytearray()
         # In the form of completions, which has nothing but numbers.
         tokens = {LOGPROBS_KEY: Raw(b'{"token_logprobs":[%b]}' % numbers), ID_KEY: Raw(b"[%b]" % ids)}
