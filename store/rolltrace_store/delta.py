@@ -11,7 +11,7 @@ every call. Only `encode` compresses, and only what is new.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections import deque
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import zstandard
@@ -60,13 +60,15 @@ class Pieces(NamedTuple):
         sampled = tuple([completion.token_ids for completion in trace.completions])
         return cls(trace.trace_id, trace.prompt_token_ids, sampled, trace.request_json)
 
-    def sharing(self, others: Iterable[Pieces]) -> Pieces:
-        """The same, with the bytes of others where they are equal: a prompt sampled again is held once."""
+    def sharing(self, other: Pieces) -> Pieces:
+        """The same, with the other's bytes where they are equal: a prompt sampled again is held once."""
         prompt, request = self.prompt, self.request
-        for other in others:
-            prompt = other.prompt if other.prompt == prompt else prompt
-            request = other.request if other.request == request else request
-        return self._replace(prompt=prompt, request=request)
+        return Pieces(
+            self.trace_id,
+            other.prompt if other.prompt == prompt else prompt,
+            self.sampled,
+            other.request if other.request == request else request,
+        )
 
 
 class Match(NamedTuple):
@@ -147,9 +149,12 @@ def _differing(a: bytes, b: bytes, order: Literal["big", "little"]) -> int:
 def match(base: Pieces, new: Pieces) -> Match:
     """What `new` shares with `base`, at its best completion."""
     prompt, completion, context = _match_prompt(base, new.prompt)
-    prefix = shared_prefix(base.request, new.request)
-    rest = min(len(base.request), len(new.request)) - prefix
-    suffix = shared_suffix(base.request, new.request, rest) if rest else 0
+    old, request = base.request, new.request
+    if old == request:
+        return Match(prompt, completion, len(request), 0, context)
+    prefix = shared_prefix(old, request)
+    rest = min(len(old), len(request)) - prefix
+    suffix = shared_suffix(old, request, rest) if rest else 0
     return Match(prompt, completion, prefix, suffix, context)
 
 
@@ -158,6 +163,8 @@ def _match_prompt(base: Pieces, prompt: bytes) -> tuple[int, int, int]:
     start = len(base.prompt)
     if not prompt.startswith(base.prompt):
         return shared_prefix(base.prompt, prompt), 0, 0
+    if len(prompt) == start and all(base.sampled):
+        return start, 0, 0 if base.sampled else start
     best, position, context = 0, 0, 0 if base.sampled else start
     for index, sampled in enumerate(base.sampled):
         shared = len(sampled)
@@ -186,9 +193,8 @@ def encode(
     compression, body = compress(payload)
     compact = _without_bodies(trace, len(pieces.prompt) + len(pieces.request))
     compact.parent_trace_id = parent_trace_id
-    compact.compact.base_trace_id = base_trace_id
-    compact.compact.compression = compression
-    compact.compact.body = body
+    form = compact.compact
+    form.base_trace_id, form.compression, form.body = base_trace_id, compression, body
     serialised = compact.SerializeToString()
     size_alone = len(serialised) + shared.saved * len(body) // max(len(payload), 1)
     return Delta(serialised, size_alone)
@@ -199,8 +205,7 @@ def _without_bodies(trace: pb.Trace, size: int) -> pb.Trace:
     light = pb.Trace()
     if size < _COPIED_BELOW:
         light.CopyFrom(trace)
-        for name in _DROPPED:
-            light.ClearField(name)
+        deque(map(light.ClearField, _DROPPED), 0)
         return light
     for name in _SCALARS:
         setattr(light, name, getattr(trace, name))

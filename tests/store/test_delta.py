@@ -161,7 +161,7 @@ def test_a_flipped_byte_of_the_content_is_noticed() -> None:
 def test_pieces_share_the_bytes_of_others_where_they_are_equal_and_stay_the_same() -> None:
     first = delta.Pieces.of(trace(ids(1, 2), (ids(3),), request=b'{"a": 1}'))
     again = delta.Pieces.of(trace(ids(1, 2), (ids(4),), request=b'{"a": 2}'))
-    shared = again.sharing([first])
+    shared = again.sharing(first)
     assert shared == again
     assert shared.prompt is first.prompt
     assert shared.request is again.request
