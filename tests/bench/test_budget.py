@@ -31,8 +31,8 @@ BUDGETS = {
     "json": Work(50, 2580),
     "a chunk": Work(6, 176),
     "an odd chunk": Work(66, 1450),
-    "encode": Work(35, 1110),
-    "rows": Work(31, 690),
+    "encode": Work(30, 910),
+    "rows": Work(25, 590),
 }
 
 
