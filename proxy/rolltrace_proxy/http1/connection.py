@@ -31,7 +31,7 @@ _COPIED = 64 << 10
 """Up to so many bytes, joining a header and a body is cheaper than to write both."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)
-_NOBODY = Head("GET", "", (), is_1_1=True, keeps=False, length=0, chunked=False, expects="")
+_NOBODY = Head("GET", "", (), {}, is_1_1=True, keeps=False, length=0, chunked=False, expects="")
 """Whose request could not be read."""
 
 log = logging.getLogger(__name__)

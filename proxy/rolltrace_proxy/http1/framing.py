@@ -6,13 +6,12 @@ Rules. What could be read in two ways is refused, never guessed. No I/O.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 
+from rolltrace_proxy.http1.fields import by_name, values
 from rolltrace_proxy.http1.interface import Fields
 
 _NO_LENGTH_NEEDED = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods whose requests have no body unless a field says so."""
-_FRAMING = frozenset({len("content-length"), len("transfer-encoding")})
 _VERSIONS = frozenset({"1.1", "1.0"})
 
 
@@ -37,14 +36,14 @@ def body_of(method: str, version: str, status: int, fields: Fields) -> Body:
         raise UnreadableError(f"has the status {status}")
     if method == "HEAD" or status in (204, 304):
         return Body.NONE
-    framed = False
-    for name, value in fields:
-        if len(name) in _FRAMING:
-            name, value = name.lower(), value.lower()
-            if name == "content-length" or (name == "transfer-encoding" and value == "chunked"):
-                framed = True
-            elif name == "transfer-encoding" and value != "identity":
-                raise UnreadableError(f"has a transfer coding that was not asked for: {value}")
+    named = by_name(fields)
+    framed = "content-length" in named
+    if "transfer-encoding" in named:
+        for value in values(fields, "transfer-encoding"):
+            coding = value.lower()
+            framed = framed or coding == "chunked"
+            if coding not in ("chunked", "identity"):
+                raise UnreadableError(f"has a transfer coding that was not asked for: {coding}")
     return Body.FRAMED if framed else Body.UNTIL_CLOSE
 
 
@@ -53,20 +52,10 @@ def request_head(method: str, target: str, authority: str, fields: Fields, size:
 
     Raises ValueError for what would be read as more than these fields.
     """
-    first = f"{method} {target} HTTP/1.1\r\nHost: {authority}\r\n"
-    lines = [first, *[f"{name}: {value}\r\n" for name, value in fields]]
-    if size or method not in _NO_LENGTH_NEEDED:
-        lines.append(f"Content-Length: {size}\r\n")
-    text = "".join(lines)
-    breaks = len(lines) + 1  # the first element is two lines
+    last = f"Content-Length: {size}\r\n\r\n" if size or method not in _NO_LENGTH_NEEDED else "\r\n"
+    first = f"{method} {target} HTTP/1.1\r\nHost: {authority}"
+    text = "\r\n".join((first, *map(": ".join, fields), last))
+    breaks = len(fields) + last.count("\n") + 2
     if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text or " " in target:
         raise ValueError("a line break, a NUL, or a space in the target, in the head of a request")
-    return f"{text}\r\n".encode("utf-8", "surrogateescape")
-
-
-def decoded(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    """Fields as the parser gives them, which leaves white space behind a value."""
-    return [
-        (name.decode("ascii"), value.decode("utf-8", "surrogateescape").rstrip(" \t"))
-        for name, value in fields
-    ]
+    return text.encode("utf-8", "surrogateescape")

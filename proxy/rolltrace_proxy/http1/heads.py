@@ -13,7 +13,7 @@ from rolltrace_proxy.http1.interface import Fields
 from rolltrace_proxy.http1.reader import Head
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-_SPECIAL = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date"})
+_OURS = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 
 
 Framing = Literal["no body", "length", "chunks", "until close"]
@@ -49,19 +49,15 @@ def written(
     closes: bool,
 ) -> bytes:
     """The head of an answer to `head`. `date` stands unless the fields have one. Raises ValueError."""
-    text = f"HTTP/1.{1 if head.is_1_1 else 0} {status} {reason or _REASONS.get(status, '')}"
-    count = 0
-    for name, value in fields:
-        lower = name.lower()
-        if lower in _SPECIAL:
-            if lower != "date":
-                continue
-            date = ""
-        text += f"\r\n{name}: {value}"
-        count += 1
+    first = f"HTTP/1.{1 if head.is_1_1 else 0} {status} {reason or _REASONS.get(status, '')}"
+    names = {name.lower() for name, _ in fields}
+    if not names.isdisjoint(_OURS):
+        fields = [field for field in fields if field[0].lower() not in _OURS]
+    text = "\r\n".join((first, *map(": ".join, fields)))
+    count = len(fields)
     if text.count("\n") != count or text.count("\r") != count or "\0" in text:
         raise ValueError("A field of an answer holds a line end.")
-    if date:
+    if date and "date" not in names:
         text += f"\r\nDate: {date}"
     if framed == "chunks":
         text += "\r\nTransfer-Encoding: chunked"

@@ -42,10 +42,7 @@ class InboundRequest:
         self._left = 0
 
     def field(self, name: str) -> str | None:
-        for given, value in self.fields:
-            if len(given) == len(name) and given.lower() == name:
-                return value
-        return None
+        return self._head.named.get(name)
 
     async def body(self, most: int) -> bytes:
         return await self._connection.body(self._head, most)
@@ -95,9 +92,10 @@ class InboundRequest:
         self._connection.break_off(reset=self._framing == "until close")
 
     def _begun(self, status: int, reason: str, fields: Fields, length: int | None) -> bytes:
-        framed = heads.framing(self._head, status, length)
-        closes = self.closes or self._connection.closes or framed == "until close"
-        date = self._connection.common.date
-        head = heads.written(self._head, status, reason, fields, framed, length, date, closes=closes)
+        asked, connection = self._head, self._connection
+        framed = heads.framing(asked, status, length)
+        closes = self.closes or connection.closes or framed == "until close"
+        date = connection.common.date
+        head = heads.written(asked, status, reason, fields, framed, length, date, closes=closes)
         self.status, self.closes, self._framing = status, closes, framed
         return head

@@ -14,25 +14,27 @@ from dataclasses import dataclass
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from rolltrace_proxy.errors import Fault, Refused
+from rolltrace_proxy.http1.fields import by_name, decoded, values
 from rolltrace_proxy.http1.interface import Fields
 
 _END = b"\r\n\r\n"
 _COPIED = 4096
 """Fewer bytes are cheaper to copy than to view."""
-_FRAMING = frozenset({len("content-length"), len("transfer-encoding"), len("expect")})
 
 
 @dataclass(slots=True)  # frozen would cost as much as the parsing
 class Head:
     """A request without its body; never changed.
 
-    `keeps`: the agent may use the connection again. `length` of the body in bytes, 0 for none and for one in
-    chunks. `expects` is the value of Expect in lower case, empty for HTTP/1.0, which has no such thing.
+    `keeps`: the agent may use the connection again. `named` are the first values of each name in lower case.
+    `length` of the body in bytes, 0 for none and for one in chunks. `expects` is the value of Expect in lower
+    case, empty for HTTP/1.0, which has no such thing.
     """
 
     method: str
     target: str
     fields: Fields
+    named: dict[str, str]
     is_1_1: bool
     keeps: bool
     length: int
@@ -48,11 +50,11 @@ class Reader:
 
     __slots__ = (
         "_complete",
-        "_fields",
         "_keeps",
         "_left",
         "_most",
         "_parser",
+        "_raw",
         "_taken",
         "_target",
         "ended",
@@ -72,7 +74,7 @@ class Reader:
         self.pieces: list[bytes] = []
         self.size = 0
         self._target = b""
-        self._fields: list[tuple[str, str]] = []
+        self._raw: list[bytes] = []
         self._complete = self._keeps = False
         self._left = 0
         self._taken = 0
@@ -91,11 +93,13 @@ class Reader:
 
         Raises Refused for what is not HTTP/1.1 and for what has no end; nothing may be fed after that.
         """
-        end = self._cut(data, at)
-        self._taken += end - at
+        end = min(len(data), at + self._left) if self._left else self._cut(data, at)
+        size = end - at
+        self._taken += size
         upgrade = False
-        try:
-            self._parser.feed_data(data[at:end] if end - at < _COPIED else memoryview(data)[at:end])
+        try:  # a slice of all is no copy
+            whole_or_small = size < _COPIED or size == len(data)
+            self._parser.feed_data(data[at:end] if whole_or_small else memoryview(data)[at:end])
         except HttpParserUpgrade:
             upgrade = True
         except HttpParserError as error:
@@ -110,35 +114,29 @@ class Reader:
         return end
 
     def _cut(self, data: bytes, at: int) -> int:
-        if self._left:
-            return min(len(data), at + self._left)
         if at < 3 and (self._taken or self.head is not None):
             return at + 1  # an empty line may have begun in the bytes before these
-        found = data.find(_END, max(0, at - 3))
+        found = data.find(_END, at - 3 if at > 3 else 0)
         return len(data) if found < 0 else found + len(_END)
 
     def _whole_head(self) -> Head:
         method, version = self._parser.get_method().decode(), self._parser.get_http_version()
-        if version not in ("1.1", "1.0"):
-            raise Refused(Fault.INVALID_REQUEST, "The request is not HTTP/1.1, nor HTTP/1.0.")
         is_1_1 = version == "1.1"
-        length, coding, expects = 0, "", ""
-        for name, value in self._fields:
-            if len(name) in _FRAMING:
-                lower = name.lower()
-                if lower == "content-length":
-                    length = int(value)
-                elif lower == "transfer-encoding":
-                    coding = f"{coding}, {value.lower()}" if coding else value.lower()
-                elif lower == "expect" and is_1_1:
-                    expects = value.lower()
-        if coding and (coding != "chunked" or not is_1_1):
+        if not is_1_1 and version != "1.0":
+            raise Refused(Fault.INVALID_REQUEST, "The request is not HTTP/1.1, nor HTTP/1.0.")
+        fields, self._raw = decoded(self._raw), []
+        named, expects = by_name(fields), ""
+        chunked = "transfer-encoding" in named
+        if chunked and not (is_1_1 and _are_chunks(fields)):
             raise Refused(Fault.INVALID_REQUEST, "Of all transfer codings, chunked in HTTP/1.1 is taken.")
+        if is_1_1 and "expect" in named:
+            expects = values(fields, "expect")[-1].lower()
+        length = int(named.get("content-length", 0))
         self._left = length - self.size
         target = self._target.decode("utf-8", "surrogateescape")
         keeps = self._keeps and method != "CONNECT"
         self._taken = 0
-        return Head(method, target, self._fields, is_1_1, keeps, length, bool(coding), expects)
+        return Head(method, target, fields, named, is_1_1, keeps, length, chunked, expects)
 
     def _stay(self, head: Head) -> None:
         """An upgrade is an offer, which we don't take (RFC 9110, 7.8): the body follows as ever. llhttp skips
@@ -156,8 +154,7 @@ class Reader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._complete:  # or it is a trailer's
-            text = value.decode("utf-8", "surrogateescape")
-            self._fields.append((name.decode(), text.rstrip(" \t")))
+            self._raw += (name, value)
 
     def on_headers_complete(self) -> None:
         if not self._complete:
@@ -172,3 +169,7 @@ class Reader:
 
     def on_message_complete(self) -> None:
         self.ended = True
+
+
+def _are_chunks(fields: Fields) -> bool:
+    return [value.lower() for value in values(fields, "transfer-encoding")] == ["chunked"]

@@ -14,8 +14,8 @@ from typing import Protocol
 import httptools
 
 from rolltrace_proxy.errors import Fault, Refused
-from rolltrace_proxy.http1 import framing
-from rolltrace_proxy.http1.framing import Body, UnreadableError
+from rolltrace_proxy.http1.fields import decoded
+from rolltrace_proxy.http1.framing import Body, UnreadableError, body_of
 
 UNREAD = 256 << 10
 """Bytes on the wire that wait for a reader before the worker is paused. The last read may add as many."""
@@ -50,7 +50,7 @@ class WorkerResponse:
 
     __slots__ = (
         "_ended", "_failure", "_heard", "_keeps", "_line", "_method", "_most", "_parser", "_paused",
-        "_pieces", "_raw", "_reason", "_size", "_take", "_unread", "_until_close", "_waiter", "_without_body",
+        "_pieces", "_raw", "_reason", "_take", "_unread", "_until_close", "_waiter", "_without_body",
         "begun", "fields", "on_body", "reason", "status",
     )  # fmt: skip
 
@@ -63,9 +63,9 @@ class WorkerResponse:
         self._line: Line | None = line
         self._method = method
         self._most = most
-        self._raw: list[tuple[bytes, bytes]] = []
+        self._raw: list[bytes] = []
         self._reason = b""
-        self._size = self._without_body = self._unread = 0
+        self._without_body = self._unread = 0
         self._heard = self._keeps = self._paused = self._ended = self._until_close = False
         self._failure: Refused | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -91,10 +91,11 @@ class WorkerResponse:
             if self._failure is not None:
                 raise self._failure
             if self._ended:
-                self._let_go()
+                if self._line is not None:
+                    self._let_go()
                 return b""
             await self._more()
-        data = self._joined()
+        data, self._unread = self._joined(), 0
         if self._paused:
             self._resume()
         if self._ended and self._failure is None:
@@ -110,8 +111,9 @@ class WorkerResponse:
                 self._take = None
 
     def close(self) -> None:
-        self._let_go()
-        self._stop()
+        if self._line is not None:  # or it has ended
+            self._let_go()
+            self._stop()
 
     def feed(self, data: bytes) -> bool:
         """Whether the time until the next piece begins now."""
@@ -134,12 +136,12 @@ class WorkerResponse:
             return False
         self._without_body = 0
         self.begun = True
+        if self._take is not None:
+            self._hand(self._take)
+            return True
         self._unread += len(data)
         if self._waiter is not None:
-            if self._take is None:
-                self._wake()
-            else:
-                self._hand(self._take, self._waiter)
+            self._wake()
         elif self._unread > UNREAD:
             self._pause()
         return not self._paused
@@ -167,32 +169,30 @@ class WorkerResponse:
         self._reason += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.status:
-            return  # a trailer
-        self._size += len(name) + len(value) + 4
-        if self._size > self._most:
-            self._too_large()
-            raise UnreadableError("is too large")
-        self._raw.append((name, value))
+        if not self.status:  # or it is a trailer's
+            self._raw += (name, value)
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None
-        status = self._parser.get_status_code()
+        status, raw = self._parser.get_status_code(), self._raw
+        self._raw = []
+        if sum(map(len, raw)) + 2 * len(raw) > self._most:  # of one that is not whole, `feed` sees it
+            self._too_large()
+            raise UnreadableError("is too large")
         if 100 <= status < 200 and status != _SWITCHING:
-            self._raw.clear()
             self._reason = b""
             return
         try:
-            fields = framing.decoded(self._raw)
-            body = framing.body_of(self._method, self._parser.get_http_version(), status, fields)
+            fields = decoded(raw)
+            body = body_of(self._method, self._parser.get_http_version(), status, fields)
         except UnreadableError as error:
             self.fail(Fault.DISCONNECTED, f"The worker's answer {error}.")
             raise
-        self._raw.clear()
         self._until_close = body is Body.UNTIL_CLOSE
         self.status, self.fields = status, fields
         self.reason = self._reason.decode("utf-8", "surrogateescape")
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
         if self._method == "HEAD":
             self._stop()
             raise UnreadableError("is a header alone, which the parser can't know")
@@ -202,18 +202,20 @@ class WorkerResponse:
             self._keeps = self._parser.should_keep_alive()
             self._stop()
 
-    def _hand(self, take: Callable[[bytes], bool], waiter: asyncio.Future[None]) -> None:
-        if waiter.done():
+    def _hand(self, take: Callable[[bytes], bool]) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():
             return  # who waited was cancelled
         try:
-            if not take(self._joined()):
-                self._wake()
+            if take(self._joined()):
+                return
         except Exception as error:
-            self._waiter = None
             waiter.set_exception(error)
+        self._take = None
+        self._wake()
 
     def _joined(self) -> bytes:
-        pieces, self._unread = self._pieces, 0
+        pieces = self._pieces
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         return data
@@ -234,7 +236,8 @@ class WorkerResponse:
         self._parser = None  # and with it the cycle of references
         if self._line is not None:
             self._line.ended()
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def _failed(self, failure: Refused) -> None:
         self._failure = failure

@@ -13,7 +13,7 @@ DATE = "Tue, 24 Nov 2026 11:29:34 GMT"
 
 
 def head(method: str = "POST", *, is_1_1: bool = True) -> Head:
-    return Head(method, "/", [], is_1_1, keeps=True, length=0, chunked=False, expects="")
+    return Head(method, "/", [], {}, is_1_1, keeps=True, length=0, chunked=False, expects="")
 
 
 @pytest.mark.parametrize(
