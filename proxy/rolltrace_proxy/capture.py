@@ -207,7 +207,7 @@ def error_message(top: Object) -> str | None:
 
 def strip(fields: Object, added: tuple[str, ...]) -> bool:
     """Sets to null what Rolltrace asked for, as vLLM has it when not asked; tells whether anything was."""
-    present = [key for key in added if fields.get(key, NULL) != NULL]
+    present = [key for key in added if key in fields and fields[key] != NULL]
     for key in present:
         fields[key] = NULL
     return bool(present)

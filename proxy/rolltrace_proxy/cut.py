@@ -41,6 +41,8 @@ class Cut:
 
     def without(self, keys: tuple[str, ...]) -> bytes:
         """The body with null in the place of parts."""
+        if set(self.keys).issubset(keys):
+            return b"null".join(self.pieces[::2])
         kept = zip(self.keys, self.pieces[1::2], strict=True)
         return self._joined([b"null" if key in keys else part for key, part in kept])
 
@@ -52,40 +54,37 @@ class Cut:
 
 def cut(body: bytes, *, several: bool) -> Cut | None:
     """several: whether the answer has several choices; when that is wrong, a part may be no JSON."""
+    keys, bounds = _found(body, several=several)
+    if not keys or bounds != sorted(bounds):
+        return None
+    return Cut(keys, list(map(body.__getitem__, map(slice, bounds[:-1], bounds[1:]))))
+
+
+def _found(body: bytes, *, several: bool) -> tuple[list[str], list[int]]:
+    """The keys of the parts; and where the body, its parts and what is between them begin and end. A part
+    without an end ends at 0. Without `several` there is one of each."""
     keys: list[str] = []
-    pieces: list[bytes] = []
-    end = len(body)
-    for key, start, after in _found(body, several=several):
-        if not start < after <= end:
-            return None
-        keys.append(key)
-        pieces += body[after:end], body[start:after]
-        end = start
-    pieces.append(body[:end])
-    keys.reverse()
-    pieces.reverse()
-    return Cut(keys, pieces) if keys else None
-
-
-def _found(body: bytes, *, several: bool) -> list[tuple[str, int, int]]:
-    """Where the parts begin and end, the last one first. Without `several` there is one of each."""
-    found: list[tuple[str, int, int]] = []
+    bounds = [len(body)]
     at, missing = len(body), {_PROMPT, _IDS}
     for _ in range(_LISTS):
         at = body.rfind(b"[", 0, at)
         if at < 0 or not (missing or several):
             break
         if body.endswith(_PROMPT, 0, at):
-            found.append((PROMPT_KEY, at, body.find(b"]", at) + 1))
+            keys.append(PROMPT_KEY)
+            bounds += body.find(b"]", at) + 1, at
             missing.discard(_PROMPT)
         elif body.endswith(_IDS, 0, at):
-            found.append((ID_KEY, at, body.find(b"]", at) + 1))
+            keys.append(ID_KEY)
+            bounds += body.find(b"]", at) + 1, at
             missing.discard(_IDS)
             start, after = _logprobs(body, at, several=several)
             if start >= 0:
-                found.append((LOGPROBS_KEY, start, after))
+                keys.append(LOGPROBS_KEY)
+                bounds += after, start
                 at = start
-    return found
+    bounds.append(0)
+    return keys[::-1], bounds[::-1]
 
 
 def _logprobs(body: bytes, end: int, *, several: bool) -> tuple[int, int]:

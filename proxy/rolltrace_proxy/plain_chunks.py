@@ -22,8 +22,9 @@ from typing import NamedTuple
 from msgspec import Raw
 
 from rolltrace_proxy.merge import NAMES
-from rolltrace_proxy.raw_json import NULL, OBJECTS, is_utf8, read_member, read_object, write
+from rolltrace_proxy.raw_json import NULL, OBJECTS, Object, is_utf8, read_member, read_object, write
 from rolltrace_proxy.rewrite import ID_KEYS, LOGPROB_KEYS, Rewrite
+from rolltrace_proxy.tokens import ID_KEY, LOGPROBS_KEY
 
 _TEXT = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
 _NUMBER = rb"-?(?:0|[1-9][0-9]{0,3}+)(?:\.[0-9]++)?+(?:[eE]-[0-9]{1,3}+)?+"
@@ -46,6 +47,8 @@ _COMPLETIONS = (
 )
 _COLUMNS = 7
 """Of what a pattern splits into: what stands before the chunk, and its groups."""
+_ASKED = frozenset({*ID_KEYS, *LOGPROB_KEYS})
+_NAMES = tuple(b'{"%b"' % name.encode() for name in NAMES)
 _MARK = b"a text that no worker says"
 _LARGEST = 4096
 """Bytes that a run may grow to: thousands of streams hold one at once."""
@@ -69,14 +72,14 @@ class _Layout:
     member: str
     closing: bytes
 
-    def closed(self, frame: Frame, logprobs: bytes, ids: bytes) -> bytes:
-        """A chunk from the end of its text on."""
-        return b'%b,"logprobs":%b%b%b%b' % (self.closing, logprobs, frame.middle, ids, frame.tail)
+    def end(self, frame: Frame) -> bytes:
+        """Of a chunk without its tokens, from the end of its text on."""
+        return b'%b,"logprobs":null%bnull%b' % (self.closing, frame.middle, frame.tail)
 
     def is_plain(self, frame: Frame) -> bool:
         """Whether chunks of the frame say nothing but text and tokens of choice 0, and come out of their
         reader as they are but for these."""
-        data = _data(frame.head + _MARK + self.closed(frame, NULL, NULL))
+        data = _data(frame.head + _MARK + self.end(frame))
         top = read_object(data)
         choices = None if top is None else read_member(OBJECTS, top, "choices")
         if top is None or choices is None or len(choices) != 1 or data.count(_MARK) != 1:
@@ -89,9 +92,9 @@ class _Layout:
             names == {"index", self.member}
             and bytes(choice[self.member]) == said
             and frame.middle.endswith(b',"token_ids":')
-            and not any(said.startswith(b'{"%b"' % name.encode()) for name in NAMES)
-            and all(value == NULL for name, value in top.items() if name in (*ID_KEYS, *LOGPROB_KEYS))
-            and write({**top, "choices": Raw(write(choices))}) == data
+            and not said.startswith(_NAMES)
+            and all(top[name] == NULL for name in _ASKED & top.keys())
+            and write({**top, "choices": choices}) == data
         )
 
 
@@ -133,7 +136,7 @@ class PlainChunks:
         if match is None:
             return None
         head, text, number, middle, token, tail = match.groups()
-        if (head, middle, tail) != self._frame or self._is_full or not is_utf8(event):
+        if (head, middle, tail) != self._frame or self._is_full or not (event.isascii() or is_utf8(event)):
             return None
         self._texts += text
         self._numbers += number + b","
@@ -163,23 +166,23 @@ class PlainChunks:
         frame, end = chunks.frame, self._end
         if frame != self._frame:
             self._frame = frame
-            self._end = end = self._layout.closed(frame, NULL, NULL)
+            self._end = end = self._layout.end(frame)
         self._texts += b"".join(chunks.texts)
         self._numbers += b",".join(chunks.numbers) + b","
         self._ids += b",".join(chunks.ids) + b","
         return b"%b%b%b" % (frame.head, (end + frame.head).join(chunks.texts), end)
 
-    def take(self) -> bytes | None:
-        """All that is kept, as the data of one chunk; None when nothing is."""
+    def take(self) -> tuple[bytes, Object] | None:
+        """All that is kept, as the data of one chunk without its tokens, and the members of its choice that
+        hold these. None when nothing is kept."""
         frame, self._frame = self._frame, None
         if frame is None:
             return None
         text, numbers, ids = map(bytes, (self._texts, self._numbers[:-1], self._ids[:-1]))
-        # In the form of completions, which has nothing but numbers.
-        logprobs = b'{"token_logprobs":[%b]}' % numbers
-        data = frame.head + text + self._layout.closed(frame, logprobs, b"[%b]" % ids)
         self._texts, self._numbers, self._ids = bytearray(), bytearray(), bytearray()
-        return _data(data)
+        # In the form of completions, which has nothing but numbers.
+        tokens = {LOGPROBS_KEY: Raw(b'{"token_logprobs":[%b]}' % numbers), ID_KEY: Raw(b"[%b]" % ids)}
+        return _data(frame.head + text + self._end), tokens
 
     def _is_plain(self, chunks: Stretch) -> bool:
         before, frame = chunks.before, chunks.frame
@@ -194,18 +197,26 @@ class PlainChunks:
 def plain_chunks(rewrite: Rewrite) -> PlainChunks | None:
     """For the answer to a request; None when the agent gets to see more of it than its text."""
     layout = _LAYOUTS.get(rewrite.endpoint)
-    asked = {*ID_KEYS, *LOGPROB_KEYS} <= set(rewrite.added)
-    return PlainChunks(layout) if layout is not None and asked and not rewrite.echoes else None
+    if layout is None or rewrite.echoes or not _ASKED.issubset(rewrite.added):
+        return None
+    return PlainChunks(layout)
 
 
 def _cut(columns: list[bytes]) -> Iterator[Stretch]:
-    """Neighbours with the same frame and nothing between them are one stretch."""
-    before, heads, texts, numbers, middles, ids, tails = (columns[at::_COLUMNS] for at in range(_COLUMNS))
+    """Neighbours with the same frame and nothing between them are one stretch: usually all of them."""
+    before, heads, texts, numbers, middles, ids, tails = [columns[at::_COLUMNS] for at in range(_COLUMNS)]
+    if _is_one(heads) and _is_one(middles) and _is_one(tails) and not any(before[1:-1]):
+        yield Stretch(before[0], Frame(heads[0], middles[0], tails[0]), texts, numbers, ids)
+        return
     start, interruptions = 0, accumulate(map(bool, before))
     for (_, *frame), chunks in groupby(zip(interruptions, heads, middles, tails, strict=False)):
         end = start + len(list(chunks))
         yield Stretch(before[start], Frame(*frame), texts[start:end], numbers[start:end], ids[start:end])
         start = end
+
+
+def _is_one(column: list[bytes]) -> bool:
+    return column.count(column[0]) == len(column)
 
 
 def _data(event: bytes) -> bytes:

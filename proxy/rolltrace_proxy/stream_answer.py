@@ -32,6 +32,7 @@ from rolltrace_proxy.sse import MAX_EVENT_BYTES, Event, EventFramer, EventTooLar
 from rolltrace_proxy.tokens import ID_KEY, pack_text
 
 _DONE = b"[DONE]"
+_ASKED = frozenset({*ID_KEYS, *LOGPROB_KEYS})
 _EMPTY_TEXT = Raw(b'""')
 _NOTHING = (NULL, _EMPTY_TEXT, Raw(b"[]"))
 
@@ -52,7 +53,7 @@ class StreamAnswer:
         self._merge = Merge()
         self._plain = plain_chunks(rewrite)
         # vLLM sends chunks that say nothing to those who asked for either.
-        self._drops_idle = {*ID_KEYS, *LOGPROB_KEYS} <= set(rewrite.added)
+        self._drops_idle = _ASKED.issubset(rewrite.added)
         self._done = False
         self._unframed = False
         self._held: list[bytes] = []
@@ -132,19 +133,29 @@ class StreamAnswer:
 
     def _read_kept(self) -> None:
         """What plain chunks said, before anything that came after them is read."""
-        data = None if self._plain is None else self._plain.take()
-        if data is not None:
-            self._forward_chunk(parse_event(b"data: " + data), data)
+        kept = None if self._plain is None else self._plain.take()
+        if kept is not None:
+            self._read_chunk(*kept)
 
     def _forward_chunk(self, event: Event, data: bytes) -> bytes:
+        left = self._read_chunk(data)
+        if left is None:
+            return event.raw
+        return event.with_data(write(left)) if left else b""
+
+    def _read_chunk(self, data: bytes, tokens: Object | None = None) -> dict[str, object] | None:
+        """What is left of a chunk for the agent; None when that is all of it. tokens: members of its only
+        choice that data has as null."""
         top = read_object(data)
         if top is None and (mended := mend(data)) is not None:
-            self._forward_chunk(event, mended)
-            return event.raw
+            self._read_chunk(mended)
+            return None
         choices = None if top is None else read_member(OBJECTS, top, "choices")
         if top is None or choices is None:
             self._read_other(top, data)
-            return event.raw
+            return None
+        if tokens is not None:
+            choices[0].update(tokens)
         self._reader.read_top(top, choice_count=len(choices))
         idle = self._drops_idle and bool(choices)
         indexed: list[tuple[int, Object]] = []
@@ -155,14 +166,11 @@ class StreamAnswer:
             indexed.append((index, choice))
         stripped = [strip(fields, self._rewrite.added) for fields in (top, *choices)]
         if idle:
-            return b""
+            return {}
         top["choices"] = NULL  # the same in every chunk, for the merge
         if not self._merge.add(top, indexed):
             self._reader.gaps.note(gaps.UNREADABLE, f"not merged: {gaps.quote(data)}")
-        if not any(stripped):
-            return event.raw
-        top["choices"] = Raw(write(choices))
-        return event.with_data(write(top))
+        return {**top, "choices": choices} if any(stripped) else None
 
     def _read_other(self, top: Object | None, data: bytes) -> None:
         """An event that is no chunk with choices: an error, usage alone, or something unknown."""

@@ -33,7 +33,7 @@ from rolltrace_store.errors import (
     full_error,
 )
 from rolltrace_store.expansion import Expander
-from rolltrace_store.history import Histories, Recent
+from rolltrace_store.history import Encoded, Histories, Recent
 from rolltrace_store.operations import Admission, Append, Batch, Operation, Work
 from rolltrace_store.read_view import LmdbReadView
 from rolltrace_store.schema.running import RunningKey
@@ -64,9 +64,12 @@ class _Calls:
 
     def committed(self) -> None:
         """The batch is durable."""
-        self._run |= self._begun
-        self._run -= self._ended
-        self.rolled_back()
+        if self._begun:
+            self._run |= self._begun
+            self._begun.clear()
+        if self._ended:
+            self._run -= self._ended
+            self._ended.clear()
 
     def rolled_back(self) -> None:
         """Nothing of the batch was kept."""
@@ -119,9 +122,10 @@ class Committer:
             for operation in batch:
                 self._apply(view, operation)
             grown = view.flush()
-        appends = [(op.encoded, op.error) for op in batch if isinstance(op, Append) and op.encoded]
-        self._histories.committed(encoded for encoded, error in appends if error is None)
-        self._histories.rolled_back(encoded for encoded, error in appends if error is not None)
+        for operation in batch:
+            if isinstance(operation, Append) and operation.encoded is not None:
+                settle = self._histories.committed if operation.error is None else self._histories.rolled_back
+                settle((operation.encoded,))
         self._calls.committed()
         for session_id in view.deleted_sessions:
             self._histories.forget(session_id)
@@ -157,21 +161,17 @@ class Committer:
         if append.orphan and not view.runs(RunningKey(trace.session_id, trace.trace_id)):
             append.error = NotFoundError("running call", trace.trace_id)
             return
-        earlier = {encoded.base_trace_id, encoded.parent_trace_id} - {""}
-        if not all(map(view.has_trace, earlier)):  # another process deleted the session
+        if not _has_earlier(view, encoded):  # another process deleted the session
             self._histories.forget(trace.session_id)
             encoded = self._histories.encode_alone(trace)
-        known = self._known(append)
+        known = Known.UNKNOWN if append.admission is None else Known.BEGINS
+        if self._calls.has(trace.trace_id):
+            known = Known.RUNNING
         try:
             append.result = view.append(trace, encoded, append.digest, known=known)
         except (SealedError, SessionDeletedError) as error:
             append.error = error
         self._calls.end(trace.trace_id)
-
-    def _known(self, append: Append) -> Known:
-        if self._calls.has(append.trace.trace_id):
-            return Known.RUNNING
-        return Known.UNKNOWN if append.admission is None else Known.BEGINS
 
     def _work(self, view: LmdbWriteView, operation: Work[Any]) -> None:
         try:
@@ -201,6 +201,14 @@ class Committer:
     def _recent(self, session_id: str, from_index: int) -> Sequence[Recent]:
         with self._environment.lmdb.begin() as txn:
             return LmdbReadView(self._environment, txn, self._expander).recent(session_id, from_index)
+
+
+def _has_earlier(view: LmdbWriteView, encoded: Encoded) -> bool:
+    """Whether the traces are there that one refers to."""
+    base, parent = encoded.base_trace_id, encoded.parent_trace_id
+    if base and not view.has_trace(base):
+        return False
+    return parent in ("", base) or view.has_trace(parent)
 
 
 def _translated(error: Exception, max_size: int) -> Exception:

@@ -8,6 +8,7 @@ however many candidates there are.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import NamedTuple
 
 from rolltrace_store import delta
@@ -42,10 +43,15 @@ class Leaf(NamedTuple):
 
     @classmethod
     def of(cls, pieces: Pieces, order: int, chain_bytes: int, parent: Turn | None) -> Leaf:
-        prompt, request, sampled = len(pieces.prompt), len(pieces.request), [*map(len, pieces.sampled)] or [0]
+        _, ids, samples, body = pieces
+        prompt, request, sampled = len(ids), len(body), [*map(len, samples)] or [0]
         shortest, longest = prompt + min(sampled), prompt + max(sampled)
         size = prompt + sum(sampled) + request + _OVERHEAD
         return cls(pieces, order, chain_bytes, parent, shortest, longest, request, size)
+
+
+_CHAIN, _PARENT = attrgetter("chain_bytes"), attrgetter("parent")
+_SHORTEST, _LONGEST = attrgetter("shortest"), attrgetter("longest")
 
 
 class Search:
@@ -69,6 +75,8 @@ class Search:
     def parent(self) -> Turn | None:
         """The latest trace that the prompt continues: a candidate, or one that a candidate descends from."""
         size, found, latest = len(self.pieces.prompt), None, -1
+        if not any(map(_PARENT, self._leaves)) and size < min(map(_SHORTEST, self._leaves), default=0):
+            return None
         for leaf in reversed(self._leaves):
             _, order, _, turn, shortest, _, _, _ = leaf
             if shortest > size:
@@ -83,6 +91,8 @@ class Search:
 
     def base(self) -> tuple[Leaf, Match] | None:
         """The candidate that saves most, of equal ones that with the shortest chain; None if none pays."""
+        if (whole := self._whole()) is not None:
+            return whole
         found, highest = None, (delta.MIN_SAVED - 1, 0, 0)
         for bound in sorted(self._bounds(), reverse=True):
             if bound <= highest:
@@ -94,6 +104,21 @@ class Search:
             if rank > highest:
                 found, highest = (leaf, match), rank
         return found
+
+    def _whole(self) -> tuple[Leaf, Match] | None:
+        """The candidate that no other can outdo: it shares all there is, and of none is the chain shorter.
+
+        A retry or another sample of the same prompt has one. It is the one whose bound is highest.
+        """
+        leaf = min(reversed(self._leaves), key=_CHAIN, default=None)
+        if leaf is None:
+            return None
+        ids, body = len(self.pieces.prompt), len(self.pieces.request)
+        if leaf.longest < ids or leaf.request < body or ids + body < delta.MIN_SAVED:
+            return None
+        match = self.match(leaf)
+        whole = match.prompt + match.request_prefix + match.request_suffix == ids + body
+        return (leaf, match) if whole else None
 
     def _bounds(self) -> list[tuple[int, int, int]]:
         """Of each candidate the most that it can save, how much its chain speaks for it, and its place."""
@@ -108,8 +133,13 @@ class Search:
 
         A parent that was sampled more than once may be continued from its other completions.
         """
-        without_ids = [leaf for leaf in self._leaves if not leaf.longest]
-        found = [leaf.pieces.trace_id for leaf in without_ids if self._holds_request(leaf)]
+        found: list[str] = []
+        if not all(map(_LONGEST, self._leaves)):
+            found += [
+                leaf.pieces.trace_id
+                for leaf in self._leaves
+                if not leaf.longest and self._holds_request(leaf)
+            ]
         if parent is not None:
             found += [
                 leaf.pieces.trace_id

@@ -11,6 +11,7 @@ every call. Only `encode` compresses, and only what is new.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import zstandard
@@ -138,9 +139,12 @@ def _differing(a: bytes, b: bytes, order: Literal["big", "little"]) -> int:
 def match(base: Pieces, new: Pieces) -> Match:
     """What `new` shares with `base`, at its best completion."""
     prompt, completion, context = _match_prompt(base, new.prompt)
-    prefix = shared_prefix(base.request, new.request)
-    rest = min(len(base.request), len(new.request)) - prefix
-    suffix = shared_suffix(base.request, new.request, rest) if rest else 0
+    old, request = base.request, new.request
+    if old == request:
+        return Match(prompt, completion, len(request), 0, context)
+    prefix = shared_prefix(old, request)
+    rest = min(len(old), len(request)) - prefix
+    suffix = shared_suffix(old, request, rest) if rest else 0
     return Match(prompt, completion, prefix, suffix, context)
 
 
@@ -149,6 +153,8 @@ def _match_prompt(base: Pieces, prompt: bytes) -> tuple[int, int, int]:
     start = len(base.prompt)
     if not prompt.startswith(base.prompt):
         return shared_prefix(base.prompt, prompt), 0, 0
+    if len(prompt) == start and all(base.sampled):
+        return start, 0, 0 if base.sampled else start
     best, position, context = 0, 0, 0 if base.sampled else start
     for index, sampled in enumerate(base.sampled):
         shared = len(sampled)
@@ -177,9 +183,8 @@ def encode(
     compression, body = compress(payload)
     compact = _without_bodies(trace, len(pieces.prompt) + len(pieces.request))
     compact.parent_trace_id = parent_trace_id
-    compact.compact.base_trace_id = base_trace_id
-    compact.compact.compression = compression
-    compact.compact.body = body
+    form = compact.compact
+    form.base_trace_id, form.compression, form.body = base_trace_id, compression, body
     serialised = compact.SerializeToString()
     size_alone = len(serialised) + shared.saved * len(body) // max(len(payload), 1)
     return Delta(serialised, size_alone)
@@ -190,8 +195,7 @@ def _without_bodies(trace: pb.Trace, size: int) -> pb.Trace:
     light = pb.Trace()
     if size < _COPIED_BELOW:
         light.CopyFrom(trace)
-        for name in _DROPPED:
-            light.ClearField(name)
+        deque(map(light.ClearField, _DROPPED), 0)
         return light
     for name in _SCALARS:
         setattr(light, name, getattr(trace, name))

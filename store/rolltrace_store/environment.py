@@ -44,6 +44,7 @@ class Environment:
     epoch: str
     secret: bytes = field(repr=False)
     max_size: int
+    page_size: int
     gate: Gate
 
     @property
@@ -53,7 +54,7 @@ class Environment:
 
     def page_bytes(self) -> int:
         """Bytes of all pages that were ever used: no more than these are in use."""
-        return (self.lmdb.info()["last_pgno"] + 1) * self.lmdb.stat()["psize"]
+        return (self.lmdb.info()["last_pgno"] + 1) * self.page_size
 
     def used_bytes(self, txn: Transaction) -> int:
         """Bytes of the tables' pages."""
@@ -94,7 +95,8 @@ def open_environment(path: Path, durability: Durability, max_size: int) -> Envir
         except (lmdb.Error, OSError) as error:
             raise StoreError(f"{path} cannot be made ready: {error}") from error
         opened.pop_all()
-        return Environment(environment, databases, path, epoch, secret, max_size, gate)
+        page_size = environment.stat()["psize"]
+        return Environment(environment, databases, path, epoch, secret, max_size, page_size, gate)
 
 
 def _open(path: Path, durability: Durability, max_size: int) -> lmdb.Environment:

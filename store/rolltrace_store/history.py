@@ -76,7 +76,8 @@ class _Session:
 
     def search(self, pieces: Pieces) -> Search:
         """Beside the candidates, but for the trace itself, if it comes again."""
-        self.drop(pieces.trace_id)
+        if pieces.trace_id in self.leaves:
+            self.drop(pieces.trace_id)
         return Search(self.leaves.values(), pieces)
 
     def add(self, search: Search, chain_bytes: int, parent: Turn | None) -> None:
@@ -84,13 +85,12 @@ class _Session:
         for trace_id in search.superfluous(parent):
             self.drop(trace_id)
         pieces = search.pieces
-        leaf = Leaf.of(pieces, self.calls, chain_bytes, parent)
+        self.leaves[pieces.trace_id] = leaf = Leaf.of(pieces, self.calls, chain_bytes, parent)
         self.calls += 1
-        self.leaves[pieces.trace_id] = leaf
         self.size += leaf.size
         alike = bool(pieces.prompt)
-        self.counts[alike] += 1
-        if self.counts[alike] > (_MAX_LEAVES if alike else _MAX_LEAVES_WITHOUT_IDS):
+        self.counts[alike] = count = self.counts[alike] + 1
+        if count > (_MAX_LEAVES if alike else _MAX_LEAVES_WITHOUT_IDS):
             self._drop_oldest(alike)
 
     def _drop_oldest(self, with_prompt: bool) -> None:
@@ -129,7 +129,8 @@ class Histories:
         search = session.search(Pieces.of(trace))
         parent, base = search.parent(), search.base()
         encoded, chain_bytes = _write(trace, search.pieces, parent.trace_id if parent else "", base)
-        session.use(encoded.base_trace_id)
+        if base:
+            session.use(encoded.base_trace_id)
         session.add(search, chain_bytes, parent)
         session.staged.add(trace.trace_id)
         self._put(trace.session_id, session)

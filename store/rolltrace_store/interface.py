@@ -9,8 +9,8 @@ Rules that every engine MUST keep, and that the contract suite (tests/store/cont
   keep the view, and MAY run in another thread. It MAY run again when its transaction could not be
   committed, so what it does beside the view MUST bear that. If it raises, nothing that it wrote is kept,
   and the error reaches the caller as it is.
-- When `write` or `append_trace` returns, the transaction is durable (as `Durability` says) and every
-  later `read`, in any process, sees it.
+- When `write` returns, or the future of `append_trace` has its result, the transaction is durable (as
+  `Durability` says) and every later `read`, in any process, sees it.
 - A call that was admitted has a row until its trace is recorded, in the same transaction, so that there is
   no moment at which it is neither. Rows of dead proxies become INTERRUPTED traces (`interrupt_orphans`).
 - Sequences grow by one with each event, in the order of the transactions, and are never used again.
@@ -70,8 +70,7 @@ class Record:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """Where a trace came to stand."""
 
     sequence: int
@@ -307,14 +306,14 @@ class Store(Protocol):
         """Commits now what waits for company (`admit`). Not awaited."""
         ...
 
-    async def append_trace(self, trace: Trace) -> Commit:
-        """Records a FULL trace and returns when it is durable.
+    def append_trace(self, trace: Trace) -> asyncio.Future[Commit]:
+        """Records a FULL trace; the future is done when it is durable.
 
         Creates the session if there is none. Sets sequence, call_index, parent_trace_id, digest and late
-        in what is stored, not in `trace`, which MUST NOT change until this returns. If the caller is
-        cancelled the trace is recorded all the same. Raises as `write`; SessionDeletedError when the session
-        was deleted since the call was admitted; and what its admission fails with, if that is not committed
-        yet and the session takes no calls.
+        in what is stored, not in `trace`, which MUST NOT change until the future is done. If that is
+        cancelled the trace is recorded all the same. It fails as `write` does; with SessionDeletedError when
+        the session was deleted since the call was admitted; and with what its admission fails with, if that
+        is not committed yet and the session takes no calls.
         """
         ...
 

@@ -83,6 +83,14 @@ def open_store(
         raise StoreError(f"{path} cannot be used: {error}") from error
 
 
+def _checked(trace: Trace) -> RunningKey:
+    """The names of a call. Raises InvalidArgumentError."""
+    key = RunningKey(trace.session_id, trace.trace_id)
+    check_session_id(key.session_id)
+    check_trace_id(key.trace_id)
+    return key
+
+
 class LmdbStore:
     """Implements interface.Store. All its methods belong to one event loop."""
 
@@ -141,12 +149,10 @@ class LmdbStore:
         return await future
 
     def admit(self, trace: Trace, check: int) -> asyncio.Future[None]:
-        check_session_id(trace.session_id)
-        check_trace_id(trace.trace_id)
+        key = _checked(trace)
         if self._presence is None:
             raise RuntimeError("only a store that was opened with proxy=True admits calls")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        key = RunningKey(trace.session_id, trace.trace_id)
         size = _WORK_SIZE + trace.ByteSize()
         self._writer.submit(Admission(size, future, key, self._presence.proxy_id, check, trace))
         return future
@@ -154,15 +160,17 @@ class LmdbStore:
     def hurry(self) -> None:
         self._writer.hurry()
 
-    async def append_trace(self, trace: Trace) -> Commit:
-        check_session_id(trace.session_id)
-        check_trace_id(trace.trace_id)
-        return await self._append(trace)
+    def append_trace(self, trace: Trace) -> asyncio.Future[Commit]:
+        return self._append(trace)
 
-    async def _append(self, trace: Trace, *, orphan: bool = False) -> Commit:
+    def _append(self, trace: Trace, *, orphan: bool = False) -> asyncio.Future[Commit]:
         future: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Append(trace.ByteSize(), future, trace, orphan))
-        return await future
+        try:
+            _checked(trace)
+            self._writer.submit(Append(trace.ByteSize(), future, trace, orphan))
+        except StoreError as error:
+            future.set_exception(error)
+        return future
 
     async def interrupt_orphans(self) -> int:
         rows = self._read(lambda view: list(view.running_rows()))

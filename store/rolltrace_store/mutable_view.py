@@ -58,22 +58,24 @@ class MutableView(LmdbReadView):
         """
         if self._head == self._stored_head:
             return False
-        self._mutable(meta.NUMBERS).put(meta.HEAD, self._head)
+        key, value = meta.NUMBERS.key.encode(meta.HEAD), meta.NUMBERS.value.encode(self._head)
+        self._txn.put(key, value, db=self._databases[meta.NUMBERS.name])
         self._stored_head = self._head
         return True
 
     def _mutable(self, table: Table[K, V]) -> MutableRows[K, V]:
-        return MutableRows(self._txn, self._environment.databases[table.name], table)
+        return MutableRows(self._txn, self._databases[table.name], table)
 
     def _take_room(self, size: int) -> None:
         """Counts `size` bytes more of what grows the store. Raises StoreFullError when they do not fit.
 
         What does not call it may use the reserve: deletions before all.
         """
-        if self._room is None:
-            self._room = self._environment.room(self._txn, _ROOM_TO_SPARE)
-        self._room -= size + _ROW_OVERHEAD
-        if self._room < 0:
+        room = self._room
+        if room is None:
+            room = self._environment.room(self._txn, _ROOM_TO_SPARE)
+        self._room = room = room - size - _ROW_OVERHEAD
+        if room < 0:
             raise full_error(self._environment.max_size)
 
     def _log(self, kind: EventKind.ValueType, message: Message) -> None:
@@ -81,6 +83,6 @@ class MutableView(LmdbReadView):
 
     def _append(self, kind: EventKind.ValueType, *body: bytes) -> None:
         key, value = schema.LOG.key.encode(self._head + 1), log.event(kind, *body)
-        if not self._txn.put(key, value, True, False, True, self._environment.databases[schema.LOG.name]):
+        if not self._txn.put(key, value, True, False, True, self._databases[schema.LOG.name]):
             raise CorruptError(f"table {schema.LOG.name} has a row after the last one already")
         self._head += 1

@@ -22,7 +22,7 @@ from rolltrace_store.expansion import Expander
 from rolltrace_store.history import LOAD_COUNT, Recent
 from rolltrace_store.interface import Glance, LogState, Record, Request, RunningCall, Sealing, StoreStats
 from rolltrace_store.names import check_request_id
-from rolltrace_store.rows import Rows
+from rolltrace_store.rows import Rows, get, raw
 from rolltrace_store.schema import meta
 from rolltrace_store.schema.codec import Table
 from rolltrace_store.schema.counters import Counters
@@ -46,31 +46,38 @@ class LmdbReadView:
 
     def __init__(self, environment: Environment, txn: lmdb.Transaction[bytes], expander: Expander) -> None:
         self._environment = environment
+        self._databases = environment.databases
         self._txn = txn
         self._expander = expander
 
+    def _raw(self, table: Table[K, V], key: K) -> bytes | None:
+        return raw(self._txn, self._databases[table.name], table, key)
+
+    def _get(self, table: Table[K, V], key: K) -> V | None:
+        return get(self._txn, self._databases[table.name], table, key)
+
     def _rows(self, table: Table[K, V]) -> Rows[K, V]:
-        return Rows(self._txn, self._environment.databases[table.name], table)
+        return Rows(self._txn, self._databases[table.name], table)
 
     def session(self, session_id: str) -> Session | None:
         session = self._rows(schema.SESSIONS).get(session_id)
         return None if session is None else self._with_counts(session)
 
     def glance(self, session_id: str) -> Glance:
-        row = self._rows(schema.SESSIONS).raw(session_id)
+        row = self._raw(schema.SESSIONS, session_id)
         if row is None:
-            return Glance(None, deleted=self._rows(schema.TOMBSTONES).has(session_id))
-        counters = self._rows(schema.COUNTERS).get(session_id)
+            return Glance(None, deleted=self.deleted(session_id) is not None)
+        counters = self._get(schema.COUNTERS, session_id)
         if counters is None:
             return Glance(row)
         tokens = counters.prompt_tokens + counters.completion_tokens
         return Glance(row, False, counters.calls, counters.refused_calls, tokens)
 
     def has_session(self, session_id: str) -> bool:
-        return self._rows(schema.SESSIONS).has(session_id)
+        return self._raw(schema.SESSIONS, session_id) is not None
 
     def deleted(self, session_id: str) -> int | None:
-        return self._rows(schema.TOMBSTONES).get(session_id)
+        return self._get(schema.TOMBSTONES, session_id)
 
     def sessions(self, after: str = "") -> Iterator[Session]:
         for session_id, session in self._rows(schema.SESSIONS).scan(after):
@@ -78,7 +85,7 @@ class LmdbReadView:
                 yield self._with_counts(session)
 
     def _with_counts(self, session: Session) -> Session:
-        counters = self._rows(schema.COUNTERS).get(session.session_id) or Counters()
+        counters = self._get(schema.COUNTERS, session.session_id) or Counters()
         fill(session, counters, self.running_count(session.session_id))
         return session
 
@@ -106,11 +113,11 @@ class LmdbReadView:
         return self._environment.secret
 
     def trace(self, trace_id: str) -> bytes | None:
-        sequence = self._rows(schema.TRACE_IDS).get(trace_id)
+        sequence = self._get(schema.TRACE_IDS, trace_id)
         return None if sequence is None else self._body(sequence)
 
     def has_trace(self, trace_id: str) -> bool:
-        return self._rows(schema.TRACE_IDS).has(trace_id)
+        return self._raw(schema.TRACE_IDS, trace_id) is not None
 
     def traces(self, session_id: str, from_index: int = 0) -> Iterator[bytes]:
         rows = self._rows(schema.SESSION_TRACES)
@@ -118,7 +125,7 @@ class LmdbReadView:
             yield self._body(row.sequence)
 
     def _body(self, sequence: int) -> bytes:
-        entry = self._rows(schema.LOG).get(sequence)
+        entry = self._get(schema.LOG, sequence)
         if entry is None:
             raise CorruptError(f"an index names event {sequence}, which is not in the log")
         return entry.body
@@ -129,12 +136,12 @@ class LmdbReadView:
 
     def head(self) -> int:
         """The sequence of the last event that there ever was; 0 before the first."""
-        return self._rows(meta.NUMBERS).get(meta.HEAD) or 0
+        return self._get(meta.NUMBERS, meta.HEAD) or 0
 
     def log_state(self) -> LogState:
         head = self.head()
         first = next(self._rows(schema.LOG).scan(), None)
-        compacted = self._rows(meta.NUMBERS).get(meta.COMPACTED) or 0
+        compacted = self._get(meta.NUMBERS, meta.COMPACTED) or 0
         return LogState(self._environment.epoch, head + 1 if first is None else first[0], head, compacted)
 
     def expand(self, trace: Trace) -> Trace:
@@ -142,7 +149,7 @@ class LmdbReadView:
 
     def recent(self, session_id: str, from_index: int) -> list[Recent]:
         """The session's latest traces from `from_index` on, for Histories, in the order of call_index."""
-        counters = self._rows(schema.COUNTERS).get(session_id)
+        counters = self._get(schema.COUNTERS, session_id)
         if counters is None or counters.next_index <= from_index:
             return []
         start = CallKey(session_id, max(from_index, counters.next_index - LOAD_COUNT))
@@ -172,19 +179,19 @@ class LmdbReadView:
         return total
 
     def worker(self, worker_id: str) -> Worker | None:
-        return self._rows(schema.WORKERS).get(worker_id)
+        return self._get(schema.WORKERS, worker_id)
 
     def workers(self) -> Sequence[Worker]:
         return [worker for _, worker in self._rows(schema.WORKERS).scan()]
 
     def workers_revision(self) -> int:
-        return self._rows(meta.NUMBERS).get(meta.WORKERS_REVISION) or 0
+        return self._get(meta.NUMBERS, meta.WORKERS_REVISION) or 0
 
     def remembered(self, request: Request) -> bytes | None:
         check_request_id(request.request_id)
         if not request.request_id:
             return None
-        answer = self._rows(schema.REQUESTS).get(request.request_id)
+        answer = self._get(schema.REQUESTS, request.request_id)
         if answer is None:
             return None
         if (answer.rpc, answer.digest) != (request.rpc, request.digest):

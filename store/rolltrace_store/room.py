@@ -49,10 +49,13 @@ class Room:
 
     def settled(self, batch: Batch) -> None:
         """A batch was committed, or was not."""
-        lacked = [str(operation.error) for operation in batch if isinstance(operation.error, StoreFullError)]
-        self._spare -= 2 * sum(operation.size for operation in batch)
-        if lacked:
-            self._lacked = lacked[-1]
+        lacked: StoreFullError | None = None
+        for operation in batch:
+            self._spare -= 2 * operation.size
+            if isinstance(operation.error, StoreFullError):
+                lacked = operation.error
+        if lacked is not None:
+            self._lacked = str(lacked)
             self._tell(self._lacked)
         elif self._full or self._spare < 0:
             self.look()

@@ -26,6 +26,32 @@ V = TypeVar("V")
 T = TypeVar("T")
 
 MAX_KEY = 511
+UNWRITABLE = (ValueError, lmdb.BadValsizeError)
+"""What asking for a key raises that no row can have; one that is too long is merely not there."""
+
+
+def raw(txn: Transaction, database: Database, table: Table[K, V], key: K) -> bytes | None:
+    """A row's value as it is stored. What every call asks for is asked here, without making a Rows."""
+    try:
+        return txn.get(table.key.encode(key), None, database)
+    except UNWRITABLE:
+        return None
+
+
+def get(txn: Transaction, database: Database, table: Table[K, V], key: K) -> V | None:
+    """A row's value."""
+    try:
+        data = txn.get(table.key.encode(key), None, database)
+    except UNWRITABLE:
+        return None
+    try:
+        return None if data is None else table.value.decode(data)
+    except UNREADABLE as error:
+        raise _corrupt(table, error) from error
+
+
+def _corrupt(table: Table[K, V], error: Exception) -> CorruptError:
+    return CorruptError(f"a row of table {table.name} cannot be read: {error}")
 
 
 class Rows(Generic[K, V]):
@@ -37,13 +63,11 @@ class Rows(Generic[K, V]):
         self._table = table
 
     def get(self, key: K) -> V | None:
-        data = self.raw(key)
-        return None if data is None else self._read(self._table.value, data)
+        return get(self._txn, self._database, self._table, key)
 
     def raw(self, key: K) -> bytes | None:
         """The row's value as it is stored."""
-        encoded = self._key(key)
-        return None if encoded is None else self._txn.get(encoded, None, self._database)
+        return raw(self._txn, self._database, self._table, key)
 
     def has(self, key: K) -> bool:
         """Whether there is such a row."""
@@ -73,14 +97,6 @@ class Rows(Generic[K, V]):
         stat = self._txn.stat(self._database)
         return stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
 
-    def _key(self, key: K) -> bytes | None:
-        """The key's bytes; None where no row can have them."""
-        try:
-            encoded = self._table.key.encode(key)
-        except ValueError:
-            return None
-        return encoded if 0 < len(encoded) <= MAX_KEY else None
-
     def _item(self, cursor: lmdb.Cursor[bytes]) -> tuple[K, V]:
         key, value = cursor.item()
         return self._read(self._table.key, key), self._read(self._table.value, value)
@@ -89,16 +105,19 @@ class Rows(Generic[K, V]):
         try:
             return codec.decode(data)
         except UNREADABLE as error:
-            raise CorruptError(f"a row of table {self._table.name} cannot be read: {error}") from error
+            raise _corrupt(self._table, error) from error
 
 
 class MutableRows(Rows[K, V]):
     """Reads and changes one table."""
 
     def put(self, key: K, value: V) -> None:
-        self._txn.put(self._table.key.encode(key), self._table.value.encode(value), db=self._database)
+        table = self._table
+        self._txn.put(table.key.encode(key), table.value.encode(value), db=self._database)
 
     def delete(self, key: K) -> bool:
         """Whether there was such a row."""
-        encoded = self._key(key)
-        return encoded is not None and self._txn.delete(encoded, db=self._database)
+        try:
+            return self._txn.delete(self._table.key.encode(key), db=self._database)
+        except UNWRITABLE:
+            return False

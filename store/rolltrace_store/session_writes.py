@@ -45,7 +45,7 @@ class SessionWrites(MutableView):
         return row
 
     def begin_seal(self, session_id: str, outcome: Outcome | None, *, cancel: bool, deadline: int) -> Session:
-        session = self._rows(schema.SESSIONS).get(session_id)
+        session = self._get(schema.SESSIONS, session_id)
         if session is None:
             raise NotFoundError("session", session_id)
         session = sealing.with_outcome(session, outcome)
@@ -56,7 +56,7 @@ class SessionWrites(MutableView):
         return self._with_counts(session)
 
     def finish_seal(self, session_id: str) -> Session:
-        session = self._rows(schema.SESSIONS).get(session_id)
+        session = self._get(schema.SESSIONS, session_id)
         if session is None or not self._mutable(schema.SEALING).delete(session_id):
             raise NotFoundError("session that is SEALING", session_id)
         now = self._clock()
@@ -64,7 +64,7 @@ class SessionWrites(MutableView):
         session.seal_time.FromNanoseconds(now)
         self._mutable(schema.SESSIONS).put(session_id, session)
         self._mutable(schema.SEALED).put(Age(now, session_id), None)
-        counters = self._rows(schema.COUNTERS).get(session_id) or Counters()
+        counters = self._get(schema.COUNTERS, session_id) or Counters()
         frozen = counters._replace(sealed=True, left_calls=self.running_count(session_id))
         self._mutable(schema.COUNTERS).put(session_id, frozen)
         sealed = self._with_counts(session)
@@ -76,7 +76,7 @@ class SessionWrites(MutableView):
         session_id: str,
         reason: DeleteReason.ValueType = event.DELETE_REASON_REQUESTED,
     ) -> int:
-        session = self._rows(schema.SESSIONS).get(session_id)
+        session = self._get(schema.SESSIONS, session_id)
         if session is None:
             raise NotFoundError("session", session_id)
         self._mutable(schema.SESSIONS).delete(session_id)

@@ -66,15 +66,18 @@ class LmdbWriteView(SessionWrites, Forgetting):
 
         Raises AlreadyExistsError, SealedError, SessionDeletedError, all before it writes anything.
         """
-        if self.has_trace(key.trace_id):
+        session, uuid = TEXT.encode(key.session_id), UUID.encode(key.trace_id)
+        txn, databases = self._txn, self._databases
+        if txn.get(uuid, None, databases[schema.TRACE_IDS.name]) is not None:
             raise AlreadyExistsError("trace", key.trace_id)
         self._counters(key.session_id, begins=True)
         self._take_room(len(row.body))
-        self._mutable(schema.RUNNING).put(key, row)
+        value = schema.RUNNING.value.encode(row)
+        txn.put(running_key(session, uuid), value, db=databases[schema.RUNNING.name])
 
     def runs(self, key: RunningKey) -> bool:
         """Whether the call was admitted and has not ended."""
-        return self._rows(schema.RUNNING).has(key)
+        return self._raw(schema.RUNNING, key) is not None
 
     def append(self, trace: Trace, encoded: Encoded, digest: bytes, *, known: Known) -> Commit:
         """Records a trace in the form that Histories gave it, and ends its call.
@@ -87,7 +90,8 @@ class LmdbWriteView(SessionWrites, Forgetting):
         """
         session_id, trace_id = trace.session_id, trace.trace_id
         session, uuid = TEXT.encode(session_id), UUID.encode(trace_id)
-        databases, txn, put = self._environment.databases, self._txn, self._txn.put
+        databases, txn = self._databases, self._txn
+        put = txn.put
         running, calls = running_key(session, uuid), databases[schema.RUNNING.name]
         if known is Known.RUNNING and not txn.delete(running, b"", calls):
             if self.has_trace(trace_id):
@@ -116,7 +120,7 @@ class LmdbWriteView(SessionWrites, Forgetting):
 
         Raises SessionDeletedError, and SealedError for a call that `begins`.
         """
-        counters = self._rows(schema.COUNTERS).get(session_id)
+        counters = self._get(schema.COUNTERS, session_id)
         if counters is None:
             self.ensure_session(session_id)
             return Counters()
@@ -125,10 +129,10 @@ class LmdbWriteView(SessionWrites, Forgetting):
         return counters
 
     def note_replay(self, trace_id: str) -> None:
-        sequence = self._rows(schema.TRACE_IDS).get(trace_id)
+        sequence = self._get(schema.TRACE_IDS, trace_id)
         if sequence is None:
             raise NotFoundError("trace", trace_id)
-        entry = self._rows(schema.LOG).get(sequence)
+        entry = self._get(schema.LOG, sequence)
         if entry is None:
             raise CorruptError(f"an index names event {sequence}, which is not in the log")
         self._mutable(schema.LOG).put(sequence, Entry(entry.kind, one_more(entry.body)))

@@ -78,20 +78,23 @@ class Writer:
         """Queues it. Raises StoreBusyError, StoreClosedError."""
         if self._closed:
             raise StoreClosedError("the store is closed")
-        if self._queued_bytes and self._queued_bytes + operation.size > self._max_bytes:
+        queued = self._queued_bytes + operation.size
+        if queued > self._max_bytes and self._queued_bytes:
             raise StoreBusyError(
                 f"{self._queued_bytes} bytes wait to be committed, write_queue_size is {self._max_bytes}: "
                 "try again shortly"
             )
-        self._adopt(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._adopt(loop)
         if not self._waiting:
             self._since = time.monotonic()
         self._waiting.append(operation)
-        self._queued_bytes += operation.size
-        if isinstance(operation, Admission):
-            self._wait_for_company()
-        else:
+        self._queued_bytes = queued
+        if not isinstance(operation, Admission):
             self._want()
+        elif self._timer is None:
+            self._wait_for_company()
 
     def hurry(self) -> None:
         """Commits now what waits for company."""
@@ -101,7 +104,8 @@ class Writer:
     async def close(self) -> None:
         """Commits what is queued and ends the thread."""
         loop = asyncio.get_running_loop()
-        self._adopt(loop)
+        if loop is not self._loop:
+            self._adopt(loop)
         if not self._closed:
             self._closed = True
             if not self._busy:
@@ -109,8 +113,7 @@ class Writer:
         await loop.run_in_executor(None, self._thread.join)
 
     def _adopt(self, loop: asyncio.AbstractEventLoop) -> None:
-        if loop is not self._loop:
-            self._loop, self._soon, self._timer = loop, False, None
+        self._loop, self._soon, self._timer = loop, False, None
 
     def _want(self) -> None:
         self._wanted = True
@@ -175,13 +178,20 @@ class Writer:
 
     def _few(self) -> list[Operation[Any]]:
         """The calls that wait first, as long as they are small and few."""
+        waiting = self._waiting
+        if self._queued_bytes <= INLINE_BYTES and len(waiting) <= INLINE_COUNT:
+            kinds = set(map(type, waiting))
+            if Work not in kinds:  # as nearly always
+                batch = [*waiting]
+                waiting.clear()
+                return joined(batch) if len(kinds) > 1 else batch
         size = count = 0
-        for operation in islice(self._waiting, INLINE_COUNT):
+        for operation in islice(waiting, INLINE_COUNT):
             size += operation.size
             if isinstance(operation, Work) or size > INLINE_BYTES:
                 break
             count += 1
-        return joined([self._waiting.popleft() for _ in range(count)])
+        return joined([waiting.popleft() for _ in range(count)])
 
     def _many(self) -> list[Operation[Any]]:
         """What waits, up to a batch."""
@@ -209,18 +219,19 @@ class Writer:
     def _resolve(self, batch: Batch) -> None:
         for operation in batch:
             if isinstance(operation, Append) and operation.admission is not None:
-                self._tell(operation.admission, None, operation.error)
-            self._tell(operation, operation.result, operation.error)
+                operation.admission.error = operation.error
+                self._tell(operation.admission)
+            self._tell(operation)
 
-    def _tell(self, operation: Operation[Any], result: object, error: BaseException | None) -> None:
+    def _tell(self, operation: Operation[Any]) -> None:
         self._queued_bytes -= operation.size
         future = operation.future
         if future.done():
             return
-        if error is None:
-            future.set_result(result)
+        if operation.error is None:
+            future.set_result(operation.result)
         else:
-            future.set_exception(error)
+            future.set_exception(operation.error)
 
 
 def _fix(batch: Batch) -> None:

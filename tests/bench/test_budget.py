@@ -28,11 +28,11 @@ SMALL = (1000, 200)
 BUDGETS = {
     "rewrite": Work(34, 590),
     "a usual rewrite": Work(11, 185),
-    "json": Work(55, 2850),
-    "a chunk": Work(8, 200),
-    "an odd chunk": Work(66, 1560),
-    "encode": Work(35, 1110),
-    "rows": Work(31, 690),
+    "json": Work(50, 2580),
+    "a chunk": Work(6, 176),
+    "an odd chunk": Work(66, 1450),
+    "encode": Work(30, 910),
+    "rows": Work(25, 590),
 }
 
 

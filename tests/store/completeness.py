@@ -324,13 +324,14 @@ class TombstoneContract:
     async def test_a_refused_straggler_harms_nobody_of_its_batch(self, store: Store) -> None:
         straggler = await begun(store)
         others = [samples.trace("t"), samples.trace("s")]
-        results = await asyncio.gather(
-            store.write(lambda view: time.sleep(0.05)),  # the others wait in one batch behind it
-            store.write(remake),
-            *[store.append_trace(trace) for trace in (straggler, *others)],
-            return_exceptions=True,
-        )
-        assert isinstance(results[2], SessionDeletedError)
+        blocked = asyncio.create_task(store.write(lambda view: time.sleep(0.05)))
+        remade = asyncio.create_task(store.write(remake))
+        await asyncio.sleep(0)  # now the others wait in one batch behind the first
+        refused, *taken = [store.append_trace(trace) for trace in (straggler, *others)]
+        with pytest.raises(SessionDeletedError):
+            await refused
+        await asyncio.gather(*taken)
+        await asyncio.gather(blocked, remade)
         assert await full(store, "t") + await full(store, "s") == others
 
     @pytest.mark.parametrize("state", ["open", "sealing", "sealed"])

@@ -104,9 +104,9 @@ async def test_other_work_and_large_calls_are_the_threads(inline: Store, clock: 
 
 async def test_the_loop_waits_for_no_other_process(inline: Store, path: Path, clock: Clock) -> None:
     with shut(path):
-        first = asyncio.create_task(inline.append_trace(fresh()))
+        first = inline.append_trace(fresh())
         await asyncio.sleep(0.05)
-        later = [asyncio.create_task(inline.append_trace(fresh())) for _ in range(5)]
+        later = [inline.append_trace(fresh()) for _ in range(5)]
         await asyncio.sleep(0.05)
         assert not any(task.done() for task in (first, *later))
     commits = await asyncio.gather(first, *later)
@@ -178,11 +178,11 @@ async def test_a_call_that_ends_while_the_gate_is_shut_has_no_row(
     inline: Store, path: Path, no_rows: None
 ) -> None:
     with shut(path):
-        waiting = asyncio.create_task(inline.append_trace(fresh()))
+        waiting = inline.append_trace(fresh())
         await asyncio.sleep(0.01)
         trace = fresh()
         admitted = inline.admit(samples.admission(of=trace), 1)
-        ended = asyncio.create_task(inline.append_trace(trace))
+        ended = inline.append_trace(trace)
         await asyncio.sleep(writer.ADMISSION_DELAY * 2)
     await asyncio.gather(waiting, admitted, ended)
 

@@ -105,13 +105,11 @@ async def test_a_session_deleted_in_the_same_batch_is_no_base(store: Store) -> N
     *before, after, last = conversation("s", 5)
     for trace in before:
         await store.append_trace(trace)
-    results = await asyncio.gather(
-        store.write(lambda view: time.sleep(0.05)),  # the others wait in one batch behind it
-        store.write(remake),
-        store.append_trace(after),
-        store.append_trace(last),
-    )
-    assert results[1].session_id == "s"
+    blocked = asyncio.create_task(store.write(lambda view: time.sleep(0.05)))
+    remade = asyncio.create_task(store.write(remake))
+    await asyncio.sleep(0)  # now the others wait in one batch behind it
+    await asyncio.gather(store.append_trace(after), store.append_trace(last), blocked)
+    assert (await remade).session_id == "s"
     assert await full(store, "s") == [after, last]
     assert (await stored(store, "s"))[0].parent_trace_id == ""
 

@@ -6,7 +6,7 @@ pass the stored bytes on as they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rolltrace.v1.event_pb2 import EventKind
 from rolltrace_store.schema.codec import U64, Codec, Table
@@ -14,8 +14,7 @@ from rolltrace_store.schema.codec import U64, Codec, Table
 _KINDS = [bytes((kind,)) for kind in range(256)]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An event without its sequence."""
 
     kind: EventKind.ValueType

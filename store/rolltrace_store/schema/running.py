@@ -8,7 +8,6 @@ its admission and its end read no message. Big-endian.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from rolltrace_store.schema.codec import TEXT, UUID, Codec, Table
@@ -21,8 +20,7 @@ class RunningKey(NamedTuple):
     trace_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunningRow:
+class RunningRow(NamedTuple):
     """A RunningCall whose trace is serialised."""
 
     proxy_id: str
