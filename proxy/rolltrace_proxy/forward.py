@@ -139,10 +139,11 @@ class Exchange:
         plan = self._admit(session, course)
         response = await self._dispatch(plan)
         try:
-            await self._pass_on(plan, response)
+            answer = await self._pass_on(plan, response)
         finally:
             response.close()
             self._shared.workers.ended(self._call.worker_id)
+        await self._finish(response, answer)
 
     def _check_limits(self) -> None:
         shared = self._shared
@@ -239,7 +240,7 @@ class Exchange:
         fields = headers.to_worker(fields, worker.api_key, credentials=access.forwards)
         return Outgoing(self._request.method, origin, asked, fields, plan.body, worker.ca_pem)
 
-    async def _pass_on(self, plan: Rewrite, response: Response) -> None:
+    async def _pass_on(self, plan: Rewrite, response: Response) -> Answer:
         """Each piece goes on as it comes, but for the end, which waits until the call is recorded."""
         answer = self._answer = self._answer_for(plan, response)
         if not isinstance(answer, WholeAnswer):
@@ -250,13 +251,7 @@ class Exchange:
                 await self._request.write(out)
                 await response.each(partial(self._hand_on, answer))
                 await self._request.drained()
-        await self._finish(response, answer.capture())
-        if self._request.status:
-            await self._request.end(answer.close())
-        else:
-            fields = self._fields(response, same_length=False)
-            await self._request.reply(response.status, response.reason, fields, answer.close())
-        self._call.on(Event.CLOSE)
+        return answer
 
     def _hand_on(self, answer: Answer, data: bytes) -> bool:
         """Passes a piece on in the moment that it comes; whether the agent keeps up."""
@@ -296,8 +291,17 @@ class Exchange:
     def _ids(self) -> list[tuple[str, str]]:
         return headers.ids(self._call.trace_id, self._call.session_id) if self._recorded else []
 
-    async def _finish(self, response: Response, captured: Captured) -> None:
-        """The worker's answer is all here."""
+    async def _finish(self, response: Response, answer: Answer) -> None:
+        """The worker's answer is all here, and the worker has done its part."""
+        await self._record(response, answer.capture())
+        if self._request.status:
+            await self._request.end(answer.close())
+        else:
+            fields = self._fields(response, same_length=False)
+            await self._request.reply(response.status, response.reason, fields, answer.close())
+        self._call.on(Event.CLOSE)
+
+    async def _record(self, response: Response, captured: Captured) -> None:
         self._limit.reschedule(None)
         call, now = self._call, time.monotonic()
         call.http_status = response.status

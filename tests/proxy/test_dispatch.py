@@ -14,7 +14,7 @@ from rolltrace_proxy.workers import add_configured
 from rolltrace_settings.settings import WorkerSetting
 from rolltrace_store.interface import Store
 from tests.proxy.answers import chat_answer
-from tests.proxy.gateway import Gateway, gateway, put, row, with_settings
+from tests.proxy.gateway import Gateway, HeldStore, gateway, put, row, with_settings
 from tests.proxy.scripted import RESET, Reply, ScriptedWorker, scripted, whole
 from tests.servers import free_port
 
@@ -136,6 +136,16 @@ async def test_control_hears_when_a_draining_worker_is_idle(store: Store) -> Non
         go.set()
         assert await running == 200
         await in_flight(store, {})
+
+
+async def test_a_worker_that_has_answered_is_idle_though_the_call_goes_on(store: Store) -> None:
+    held = HeldStore(store)
+    async with scripted(whole(chat_answer())) as worker, gateway(held.as_store(), worker) as gate:
+        running = asyncio.create_task(call(gate))
+        await held.reached.wait()
+        await in_flight(store, {})
+        held.gate.set()
+        assert await running == 200
 
 
 async def in_flight(store: Store, expected: dict[str, int]) -> None:

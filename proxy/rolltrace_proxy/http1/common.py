@@ -19,8 +19,9 @@ Handler = Callable[[Request], Coroutine[object, object, None]]
 class Common:
     """Times in seconds.
 
-    `keep_alive`: without a request; `header_timeout`: from a header's first byte to its last; `linger`: for
-    an agent to take the end of its last answer. `date` is that of now.
+    `keep_alive`: without a request, or without a byte taken of an answer that is all written;
+    `header_timeout`: from a header's first byte to its last; `linger`: for an agent to take the end of its
+    last answer. `date` is that of now.
     """
 
     handle: Handler

@@ -5,7 +5,8 @@ more of them than MOST_WAITING. A request is handled by a task of its own, which
 whole and is cancelled when the agent goes away before it is answered. After an answer the connection takes
 the next request, unless either side said that it closes or the body never came to its end; then what the
 agent still sends is thrown away for a while, since closing on it could cost the agent its answer (RFC 9112,
-9.6). An agent that ends its side of a connection has gone.
+9.6). An agent that ends its side of a connection has gone, and so has one that stops taking an answer which
+is all written: nothing else would ever end its request.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Connection(asyncio.Protocol):
         "_slow",
         "_task",
         "_transport",
+        "_untaken",
         "_waiting",
         "common",
         "gone",
@@ -72,6 +74,7 @@ class Connection(asyncio.Protocol):
         self._more: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._coming = self._shut = False
+        self._untaken = -1  # bytes of an answer that is all written, when they were looked at last
         self._deadline = loop.time() + common.keep_alive
 
     # What the transport calls.
@@ -146,7 +149,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, head: Head) -> None:
         if head.expects not in ("", "100-continue"):
             raise Refused(Fault.EXPECTATION_FAILED, "Only 100-continue may be expected.")
-        self._coming, self._deadline = False, math.inf
+        self._coming, self._deadline, self._untaken = False, math.inf, -1
         request = self._request = InboundRequest(head, self)
         self._task = self._loop.create_task(self._serve(request))
 
@@ -235,9 +238,12 @@ class Connection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """Ends what takes too long. `now` is the loop's time."""
+        answered = self._request is not None and self._request.answered
+        if answered and not self._shut and (left := self._transport.get_write_buffer_size()) != self._untaken:
+            self._untaken, self._deadline = left, now + self.common.keep_alive
         if now < self._deadline:
             return
-        if self._shut:
+        if self._shut or answered:
             self._transport.abort()
         elif self._reader.addressed:
             self._fail(Refused(Fault.REQUEST_TIMEOUT, "The header of the request did not come in time."))

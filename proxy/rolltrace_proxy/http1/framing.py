@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import enum
 
-from rolltrace_proxy.http1.fields import by_name, values
 from rolltrace_proxy.http1.interface import Fields
 
 _NO_LENGTH_NEEDED = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods whose requests have no body unless a field says so."""
+_FRAMING = frozenset({len("content-length"), len("transfer-encoding")})
 _VERSIONS = frozenset({"1.1", "1.0"})
 
 
@@ -36,14 +36,14 @@ def body_of(method: str, version: str, status: int, fields: Fields) -> Body:
         raise UnreadableError(f"has the status {status}")
     if method == "HEAD" or status in (204, 304):
         return Body.NONE
-    named = by_name(fields)
-    framed = "content-length" in named
-    if "transfer-encoding" in named:
-        for value in values(fields, "transfer-encoding"):
-            coding = value.lower()
-            framed = framed or coding == "chunked"
-            if coding not in ("chunked", "identity"):
-                raise UnreadableError(f"has a transfer coding that was not asked for: {coding}")
+    framed = False
+    for name, value in fields:
+        if len(name) in _FRAMING:
+            name, value = name.lower(), value.lower()
+            if name == "content-length" or (name == "transfer-encoding" and value == "chunked"):
+                framed = True
+            elif name == "transfer-encoding" and value != "identity":
+                raise UnreadableError(f"has a transfer coding that was not asked for: {value}")
     return Body.FRAMED if framed else Body.UNTIL_CLOSE
 
 

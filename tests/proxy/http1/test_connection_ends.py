@@ -107,6 +107,29 @@ async def test_an_agent_that_never_takes_its_last_answer_is_cut_off(monkeypatch:
             await until(lambda: not site.listener.connections)
 
 
+async def test_an_agent_that_stops_taking_its_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "LOOK", 3600.0)
+    size = 64 << 20  # more than the system holds
+
+    async def large(request: Request) -> None:
+        await request.reply(200, "", FIELDS, b"x" * size)
+
+    async with listening(large) as site, site.agent() as agent:
+        await agent.ask(GET % b"", b"\r\n\r\n")
+        (connection,) = site.listener.common.connections
+        keep_alive, now = site.listener.common.keep_alive, asyncio.get_running_loop().time()
+        for _ in range(4):
+            now += keep_alive
+            connection.look(now)
+            await agent.reader.readexactly(size // 8)
+        assert site.running, "it takes its time"
+        while site.running:
+            now += keep_alive
+            connection.look(now)
+            await asyncio.sleep(0.01)
+        assert await site.how_it_ended() == "ConnectionResetError"
+
+
 HANGS_UP = {"waits": (forever, POST % 0), "reads": (echo, POST % 9 + b"x"), "sends": (pour, POST % 0)}
 
 
