@@ -29,7 +29,8 @@ from rolltrace_proxy.tokens import ID_KEY, LOGPROBS_KEY
 _TEXT = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
 _NUMBER = rb"-?(?:0|[1-9][0-9]{0,3}+)(?:\.[0-9]++)?+(?:[eE]-[0-9]{1,3}+)?+"
 _NATURAL = rb"(?:0|[1-9][0-9]{0,8}+)"
-_BYTES = rb"(?:%b(?:,%b)*+)?+" % (_NATURAL, _NATURAL)
+_BYTE = rb"[1-9][0-9]{0,2}+"  # not 0, which is rare: a choice for each byte would cost more than the rest
+_BYTES = rb"(?:%b(?:,%b)*+)?+" % (_BYTE, _BYTE)
 # Bounded, so that bytes which only look like beginnings of chunks are not searched to the end for each.
 _HEAD = rb'(data: \{[^\[]{0,600}+\[\{"index":0,%%b")(%b)' % _TEXT
 _TAIL = rb'(,"finish_reason":null,[^\[]{0,120}+)\[(%b)\](\}[^\n{]{0,600}+\n\n)' % _NATURAL
