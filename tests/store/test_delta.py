@@ -156,3 +156,13 @@ def test_a_flipped_byte_of_the_content_is_noticed() -> None:
     at = frame.index(b"words")
     with pytest.raises(zstandard.ZstdError):
         delta.decompress(frame[:at] + b"W" + frame[at + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("sampled", "context"), [((), 8), ((b"",), 8), ((b"more",), 0), ((b"more", b""), 8), ((b"", b"more"), 8)]
+)
+def test_a_prompt_that_comes_again_holds_a_context_where_nothing_was_sampled(
+    sampled: tuple[bytes, ...], context: int
+) -> None:
+    base, again = delta.Pieces("base", b"8 bytes.", sampled, b""), delta.Pieces("again", b"8 bytes.", (), b"")
+    assert delta.match(base, again) == delta.Match(8, 0, 0, 0, context)
