@@ -11,7 +11,6 @@ every call. Only `encode` compresses, and only what is new.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import zstandard
@@ -205,7 +204,9 @@ def _without_bodies(trace: pb.Trace, size: int) -> pb.Trace:
     light = pb.Trace()
     if size < _COPIED_BELOW:
         light.CopyFrom(trace)
-        deque(map(light.ClearField, _DROPPED), 0)
+        clear = light.ClearField
+        for name in _DROPPED:
+            clear(name)
         return light
     for name in _SCALARS:
         setattr(light, name, getattr(trace, name))

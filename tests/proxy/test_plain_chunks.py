@@ -239,3 +239,19 @@ def test_plain_chunks_are_never_read_one_by_one(size: int) -> None:
     (completion,) = answer.capture(ended=False).completions
     assert len(completion.token_ids) == len(completion.logprobs) == 4 * b"".join(seen).count(b"data: ")
     assert completion.message_json == b'{"content":"%b"}' % (b"a" * (len(completion.token_ids) // 4))
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        (b'"m"', b'"n"'),
+        (b'"finish_reason":null', b'"finish_reason":null,"stop_reason":null'),
+        (b"}]}\n", b'}],"x":null}\n'),
+    ],
+    ids=["head", "middle", "tail"],
+)
+def test_chunks_that_differ_around_their_text_are_told_apart(part: bytes, other: bytes) -> None:
+    chunk = plain()
+    assert chunk.count(part) == 1
+    stream = chunk + chunk.replace(part, other) + chunk
+    assert read_stream(CHAT, [stream])[0] == one_by_one(CHAT, [stream])[0]

@@ -125,3 +125,30 @@ def test_a_repeat_compares_one_history(monkeypatch: pytest.MonkeyPatch) -> None:
     new = Pieces.of(Agent(1).turn())
     candidates = [Leaf.of(new._replace(trace_id=str(order)), order, order, None) for order in range(8)]
     assert _compared(candidates, new._replace(trace_id="new"), monkeypatch) == 1
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(st.sampled_from([0, 100]), st.sampled_from([b"", b"more"])), max_size=6))
+def test_of_candidates_that_share_all_there_is_the_last_with_the_shortest_chain_is_the_base(
+    drawn: list[tuple[int, bytes]],
+) -> None:
+    """Whether they have more than what is shared or not; those that have another beginning share less."""
+    prompt, request = ids(*range(40)), b"request" * 20
+    new = Pieces("new", prompt, (ids(7),), request)
+    pool = [
+        Pieces(f"{order}", prompt + more, (), request + more)
+        if order % 3
+        else new._replace(prompt=bytes(200))
+        for order, (_, more) in enumerate(drawn)
+    ]
+    candidates = [Leaf.of(one, order, drawn[order][0], None) for order, one in enumerate(pool)]
+    base = Search(candidates, new).base()
+    assert (base and base[0]) == _base(candidates, new)
+
+
+def test_a_prompt_that_goes_back_continues_an_ancestor_of_a_longer_candidate() -> None:
+    prompt = ids(*range(40))
+    root = Turn(0, "root", 40, None)
+    leaf = Leaf.of(Pieces("leaf", prompt, (ids(7),), b""), 1, 0, root)
+    search = Search([leaf], Pieces("new", prompt[:80], (), b""))
+    assert search.parent() == _parent([leaf], search.pieces) == root

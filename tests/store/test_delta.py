@@ -165,3 +165,13 @@ def test_pieces_share_the_bytes_of_others_where_they_are_equal_and_stay_the_same
     assert shared == again
     assert shared.prompt is first.prompt
     assert shared.request is again.request
+
+
+@pytest.mark.parametrize(
+    ("sampled", "context"), [((), 8), ((b"",), 8), ((b"more",), 0), ((b"more", b""), 8), ((b"", b"more"), 8)]
+)
+def test_a_prompt_that_comes_again_holds_a_context_where_nothing_was_sampled(
+    sampled: tuple[bytes, ...], context: int
+) -> None:
+    base, again = delta.Pieces("base", b"8 bytes.", sampled, b""), delta.Pieces("again", b"8 bytes.", (), b"")
+    assert delta.match(base, again) == delta.Match(8, 0, 0, 0, context)
