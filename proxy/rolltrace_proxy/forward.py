@@ -138,6 +138,7 @@ class Exchange:
             return
         plan = self._admit(session, course)
         response = await self._dispatch(plan)
+        plan = plan.sent()
         try:
             answer = await self._pass_on(plan, response)
         finally:

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from rolltrace_proxy.raw_json import (
     ANYTHING,
@@ -69,6 +70,10 @@ class Rewrite(Struct, frozen=True, gc=False):
     echoes: bool = False
     # How many choices the agent asked for; 0 where that is not said.
     choices: int = 0
+
+    def sent(self) -> Rewrite:
+        """What is still to be known once the worker answers: all but the body, which nothing then keeps."""
+        return replace(self, body=b"")
 
 
 def rewrite(endpoint: str, body: bytes, *, enforced: Mapping[str, object], model: str) -> Rewrite:

@@ -59,6 +59,16 @@ class Pieces(NamedTuple):
         sampled = tuple([completion.token_ids for completion in trace.completions])
         return cls(trace.trace_id, trace.prompt_token_ids, sampled, trace.request_json)
 
+    def sharing(self, other: Pieces) -> Pieces:
+        """The same, with the other's bytes where they are equal: a prompt sampled again is held once."""
+        prompt, request = self.prompt, self.request
+        return Pieces(
+            self.trace_id,
+            other.prompt if other.prompt == prompt else prompt,
+            self.sampled,
+            other.request if other.request == request else request,
+        )
+
 
 class Match(NamedTuple):
     """What a trace shares with a base, in bytes."""

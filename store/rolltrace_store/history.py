@@ -85,6 +85,9 @@ class _Session:
         for trace_id in search.superfluous(parent):
             self.drop(trace_id)
         pieces = search.pieces
+        for leaf in self.leaves.values():
+            if leaf.pieces.prompt == pieces.prompt:
+                pieces = pieces.sharing(leaf.pieces)
         self.leaves[pieces.trace_id] = leaf = Leaf.of(pieces, self.calls, chain_bytes, parent)
         self.calls += 1
         self.size += leaf.size

@@ -168,3 +168,12 @@ def test_the_usual_request_is_rewritten_as_any_other(
 @given(st.binary(max_size=60))
 def test_no_body_raises(body: bytes) -> None:
     assert rewrite(CHAT, body, enforced={"a": 1}, model="m").captures
+
+
+def test_once_sent_only_the_body_is_forgotten() -> None:
+    plan = rewrite("chat/completions", b'{"model":"m","stream":true}', enforced={}, model="")
+    sent = plan.sent()
+    assert plan.body
+    assert sent == Rewrite(
+        plan.endpoint, b"", "m", streamed=True, captures=True, added=plan.added, unasked=plan.unasked
+    )

@@ -158,6 +158,15 @@ def test_a_flipped_byte_of_the_content_is_noticed() -> None:
         delta.decompress(frame[:at] + b"W" + frame[at + 1 :])
 
 
+def test_pieces_share_the_bytes_of_others_where_they_are_equal_and_stay_the_same() -> None:
+    first = delta.Pieces.of(trace(ids(1, 2), (ids(3),), request=b'{"a": 1}'))
+    again = delta.Pieces.of(trace(ids(1, 2), (ids(4),), request=b'{"a": 2}'))
+    shared = again.sharing(first)
+    assert shared == again
+    assert shared.prompt is first.prompt
+    assert shared.request is again.request
+
+
 @pytest.mark.parametrize(
     ("sampled", "context"), [((), 8), ((b"",), 8), ((b"more",), 0), ((b"more", b""), 8), ((b"", b"more"), 8)]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -202,6 +203,20 @@ def test_retries_of_one_call_all_rest_on_the_first() -> None:
         (stored,) = record(disk, histories, again)
         assert stored.compact.base_trace_id == first.trace_id
     assert disk.stored() < 50 * 2500
+
+
+def test_what_several_samples_have_in_common_is_held_once() -> None:
+    disk = Disk()
+    histories = Histories(disk.load)
+    prompt, request = random.Random(5).randbytes(400_000), random.Random(6).randbytes(300_000)
+    tracemalloc.start()
+    try:
+        for sampled in range(6):
+            record(disk, histories, trace(prompt, (ids(sampled),), request=request))
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held - disk.stored() < 2 * (len(prompt) + len(request))
 
 
 def test_interleaved_agents_without_ids_each_find_their_own_end() -> None:
