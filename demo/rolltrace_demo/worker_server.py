@@ -137,6 +137,8 @@ class DemoWorker:
             return _json(error.body(), error.status)
         except web.HTTPException as error:
             return _json({"detail": error.reason}, error.status)
+        except ConnectionError as gone:  # the client's, between two steps; aiohttp would log a traceback
+            raise asyncio.CancelledError from gone
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         asked = parse_request(await request.read(), ChatRequest)

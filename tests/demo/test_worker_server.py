@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from openai import AsyncOpenAI
 
 from rolltrace_demo.__main__ import main
@@ -148,6 +149,20 @@ async def test_a_hang_up_stops_the_generation(stream: bool) -> None:
         assert (left["running"], left["finished"]) == (0, 0)
         await asyncio.sleep(0.05)
         assert await client.state() == left
+
+
+async def test_a_client_that_goes_between_two_steps_is_nothing_to_log(
+    client: WorkerClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def gone(*_: object) -> None:
+        raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+
+    monkeypatch.setattr(web.StreamResponse, "write_eof", gone)
+    with pytest.raises(aiohttp.ClientError):
+        await client.stream(CHAT, say("Hello."))
+    assert not caplog.records
+    monkeypatch.undo()
+    assert (await client.state())["aborted"] == 1
 
 
 async def test_stopping_the_worker_ends_a_stream_in_the_middle() -> None:
