@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.faults.nursery import Order
 from tests.servers import answers, free_port
 
+MODULES = ("rolltrace_proxy", "rolltrace_control")
 PATIENCE = 60.0
 """Seconds that anything may take on a machine that has much else to do."""
 
@@ -148,17 +149,32 @@ class Supervised(Pair):
         self.up = Child(
             "rolltrace_client", ["up", *self.control.order.arguments], folder / "up.log", self.environment
         )
+        self._left: list[int] = []
 
     def start(self) -> None:
-        """Tries again, as who supervises supervisors does, while the old children still hold the ports."""
+        """Tries again, as who supervises supervisors does, while the old children still hold the ports. What
+        these answer does not count."""
         deadline = time.monotonic() + PATIENCE
         self.up.start()
-        while not self.answers():
+        while self._outlived() or not self.answers():
             assert time.monotonic() < deadline, self.up.log.read_text()[-2000:]
             if self.up.dead():
                 self.up.wait()
                 self.up.start()
             time.sleep(0.02)
+
+    def kill(self) -> None:
+        """Kills the supervisor; its children have to end by themselves."""
+        self._left = [os.pidfd_open(pid) for pid in map(self.child, MODULES) if pid]
+        self.up.kill()
+
+    def _outlived(self) -> bool:
+        """Whether a child of the supervisor that was killed still runs."""
+        ended, _, _ = select.select(self._left, [], [], 0)
+        for fd in ended:
+            self._left.remove(fd)
+            os.close(fd)
+        return bool(self._left)
 
     def answers(self) -> bool:
         """Whether both services do."""
@@ -176,6 +192,7 @@ class Supervised(Pair):
     def kill_child(self, module: str) -> float:
         """Kills it; returns the seconds until its successor answered."""
         killed, before = time.monotonic(), self.child(module)
+        assert before, f"{module} does not run"  # 0 would be this process and all of its group
         os.kill(before, signal.SIGKILL)
         deadline = killed + PATIENCE
         while self.child(module) in (0, before) or not self.answers():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.agents import Agents
-from tests.faults.processes import Child, Pair, Supervised, running_pair
+from tests.faults.processes import MODULES, Child, Pair, Supervised, running_pair
 from tests.faults.report import Tally, fault
 from tests.faults.site import Site, watched
 from tests.faults.subscriber import read_notebook
@@ -93,11 +93,11 @@ async def test_rolltrace_up_is_killed_and_its_children(
     try:
         async with watched(pair, tally) as site, under_load(site.agents):
             while tally.kills < kills // 10:
-                for module in ("rolltrace_proxy", "rolltrace_control"):
+                for module in MODULES:
                     await a_moment(site, chance)
                     restarts.append(await asyncio.to_thread(pair.kill_child, module))
                 await a_moment(site, chance)
-                pair.up.kill()
+                pair.kill()
                 await asyncio.to_thread(pair.start)
                 tally.kills += 3
     finally:
