@@ -201,6 +201,9 @@ def plain(text: bytes = b"a", head: bytes = HEAD, word: bytes = b"w", tail: byte
 
 NEARLY_PLAIN = {
     "after a comment": b": keep-alive\n\n" + plain(b"b"),
+    "after other line ends": b": a\r\n\r\n" + plain(b"b"),
+    "between other line ends": b"\r" + plain(b"b") + b"\r",
+    "a name in place of a text": plain(b"b").replace(b'"content":"b', b'"role":"b'),
     "of another event": b"event: x\n" + plain(b"b"),
     "a second data line": b"data: {}\n" + plain(b"b"),
     "after the end": b"data: [DONE]\n\n" + plain(b"b"),
