@@ -262,10 +262,8 @@ class Exchange:
     def _answer_for(self, plan: Rewrite, response: Response) -> Answer:
         if not self._recorded:
             return Untouched()
-        most, read_prompt = (
-            self._shared.settings.max_answer_size,
-            self._shared.prompts.of(self._call.session_id),
-        )
+        most = self._shared.settings.max_answer_size
+        read_prompt = self._shared.prompts.of(self._call.session_id)
         return answer_for(plan, response.status, response.fields, most, read_prompt)
 
     async def _begin(self, response: Response) -> None:

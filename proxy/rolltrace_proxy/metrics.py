@@ -64,7 +64,7 @@ class _Series:
 
 class Metrics:
     def __init__(self) -> None:
-        # Counted a few times a second: to count each call by itself would cost it as much as its forwarding.
+        # Counted a few times a second, which is cheaper than call by call.
         self._series: dict[tuple[str, int, int], _Series] = {}
         self._commits: list[float] = []
         self._registry = r = CollectorRegistry()
