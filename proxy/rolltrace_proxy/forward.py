@@ -18,6 +18,7 @@ import time
 import zlib
 from collections.abc import Awaitable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from rolltrace.v1 import trace_pb2 as pb
@@ -26,6 +27,9 @@ from rolltrace_proxy import headers, retry, routing
 from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
 from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State, new_trace_id
 from rolltrace_proxy.capture import Captured
+from rolltrace_proxy.dialects.answer import translated
+from rolltrace_proxy.dialects.interface import Dialect, NotTranslatableError, Translation
+from rolltrace_proxy.dialects.known import dialect_of
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Fields, Request, Response
 from rolltrace_proxy.known_sessions import KnownSession
@@ -39,17 +43,21 @@ from rolltrace_store.errors import StoreError
 
 log = logging.getLogger(__name__)
 
+_CHAT = "chat/completions"
 CLEAN_UP_TIMEOUT = 10.0
 """Seconds that recording may take once the agent has gone."""
 MAX_ATTEMPTS = 5
 """Workers that are tried when no connection can be made."""
 
 
-async def refuse(request: Request, refused: Refused, ids: Fields = ()) -> None:
+async def refuse(
+    request: Request, refused: Refused, ids: Fields = (), dialect: Dialect | None = None
+) -> None:
     """Answers with an error of the gateway's own."""
+    body = refused.body() if dialect is None else dialect.refusal(refused)
     if refused.fault is Fault.REQUEST_TIMEOUT:  # what comes next would be taken for the rest of its body
         request.close_after()
-    await request.reply(refused.status, "", [*refused.headers().items(), *ids], refused.body())
+    await request.reply(refused.status, "", [*refused.headers().items(), *ids], body)
 
 
 async def carry_out(work: Awaitable[None], timeout: float | None = None) -> None:
@@ -73,6 +81,8 @@ class Exchange:
             new_trace_id(), target.session_id, target.endpoint, time.time_ns(), time.monotonic()
         )
         self._answer: Answer | None = None
+        self._dialect = dialect_of(target.endpoint) if self._recorded else None
+        self._translation: Translation | None = None
         self._limit = asyncio.timeout(shared.settings.total_timeout)
         self._cut: Refused | None = None
         self._check = 0
@@ -202,7 +212,15 @@ class Exchange:
         call = self._call
         enforced = session.sampling_params if session is not None else {}
         endpoint = call.endpoint if self._recorded else ""
-        plan = rewrite(endpoint, call.request, enforced=enforced, model=self._shared.settings.model)
+        body, untold = call.request, ""
+        if self._dialect is not None:
+            try:
+                self._translation = self._dialect.translate(body, call.trace_id)
+            except NotTranslatableError as error:
+                untold = str(error)
+            else:
+                endpoint, body = _CHAT, self._translation.body
+        plan = rewrite(endpoint, body, enforced=enforced, model=self._shared.settings.model, untold=untold)
         call.model, call.streamed = plan.model, plan.streamed
         call.labels = session.labels if session is not None else {}
         call.retried_trace_id = course.retried_trace_id
@@ -234,7 +252,10 @@ class Exchange:
         raise refused or Refused(Fault.NO_WORKER, routing.nobody(candidates, plan.model))
 
     def _outgoing(self, worker: Worker, plan: Rewrite) -> Outgoing:
-        origin, asked = at_worker(worker.url, worker.api_path, self._target)
+        target = self._target
+        if self._translation is not None:
+            target = replace(target, tail=f"/{_CHAT}")
+        origin, asked = at_worker(worker.url, worker.api_path, target)
         access, fields = self._shared.access, self._request.fields
         if access.forwards:
             fields = access.forwarded(fields)
@@ -264,7 +285,8 @@ class Exchange:
             return Untouched()
         most = self._shared.settings.max_answer_size
         read_prompt = self._shared.prompts.of(self._call.session_id)
-        return answer_for(plan, response.status, response.fields, most, read_prompt)
+        answer = answer_for(plan, response.status, response.fields, most, read_prompt)
+        return answer if self._translation is None else translated(answer, self._translation, response.status)
 
     async def _begin(self, response: Response) -> None:
         """Sends the header, once; from now on an error can only break off."""
@@ -341,7 +363,7 @@ class Exchange:
             self._request.break_off()
         else:
             with suppress(ConnectionResetError):
-                await refuse(self._request, refused, self._ids())
+                await refuse(self._request, refused, self._ids(), self._dialect)
 
     async def _dismissed(self, refused: Refused | None = None) -> bool:
         """Ends a call that is to leave no trace. None: its agent has gone, or the proxy is going."""

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy import gaps
+from rolltrace_proxy.dialects.known import dialect_of
 from rolltrace_proxy.raw_json import OBJECT, OBJECTS, Object, given, read, read_member, write
 from rolltrace_proxy.rewrite import TOKEN_ENDPOINTS
 from rolltrace_proxy.tokens import PROMPT_KEY
@@ -35,12 +36,15 @@ def replayable(trace: pb.Trace) -> bool:
     if not trace.streamed:
         return True
     lacks = any(gap.kind in _NOT_ALL_OF_IT for gap in trace.capture_gaps)
-    return trace.endpoint in TOKEN_ENDPOINTS and not lacks
+    told = trace.endpoint in TOKEN_ENDPOINTS or dialect_of(trace.endpoint) is not None
+    return told and not lacks
 
 
 def replay(trace: pb.Trace) -> tuple[str, bytes]:
     """The content type and the body of the answer of a replayable trace."""
-    made = stream(trace.response_json) if trace.streamed else None
+    dialect = dialect_of(trace.endpoint)
+    as_stream = stream if dialect is None else dialect.stream
+    made = as_stream(trace.response_json) if trace.streamed else None
     return (JSON_TYPE, trace.response_json) if made is None else (STREAM_TYPE, made)
 
 

@@ -76,11 +76,14 @@ class Rewrite(Struct, frozen=True, gc=False):
         return replace(self, body=b"")
 
 
-def rewrite(endpoint: str, body: bytes, *, enforced: Mapping[str, object], model: str) -> Rewrite:
+def rewrite(
+    endpoint: str, body: bytes, *, enforced: Mapping[str, object], model: str, untold: str = ""
+) -> Rewrite:
     """What to send for the agent's body.
 
     endpoint is the path after "/v1/"; enforced the session's sampling parameters; model the gateway's own,
-    or empty. Raises ValueError when an enforced value cannot be written as JSON.
+    or empty; untold why no tokens are asked for of an endpoint that may have some. Raises ValueError when an
+    enforced value cannot be written as JSON.
     """
     captures = endpoint in TOKEN_ENDPOINTS
     fields = read_object(body)
@@ -90,11 +93,11 @@ def rewrite(endpoint: str, body: bytes, *, enforced: Mapping[str, object], model
     if fields is None:
         fields = _read_leniently(body)
     if fields is None:
-        unasked = "the request is not a JSON object" if captures else ""
+        unasked = "the request is not a JSON object" if captures else untold
         return Rewrite(endpoint, body, "", streamed=False, captures=captures, unasked=unasked)
     chat = endpoint == "chat/completions"
     changes = _imposed(fields, enforced if captures else {}, model)
-    unasked = _reason_not_to_ask(fields | changes, chat=chat) if captures else ""
+    unasked = _reason_not_to_ask(fields | changes, chat=chat) if captures else untold
     if captures and not unasked:
         changes |= _wishes(fields | changes, chat=chat)
     sent = fields | changes

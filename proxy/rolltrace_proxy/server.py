@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 
 from rolltrace_proxy import paths
 from rolltrace_proxy.access import DENIALS, Access
+from rolltrace_proxy.dialects.known import dialect_of
 from rolltrace_proxy.errors import Fault, Refused, sealed
 from rolltrace_proxy.forward import Exchange, refuse
 from rolltrace_proxy.health import JsonObject, health, worker_health
@@ -111,13 +112,14 @@ class Proxy:
         await (page or self._call)(request)
 
     async def _call(self, request: Request) -> None:
+        target = None
         try:
             target = paths.parse(request.target)
             if target is None:
                 raise Refused(Fault.NOT_FOUND, "Agents call /sessions/{session_id}/v1/... or /v1/...")
             target = self.shared.access.admit(request.fields, target)
         except Refused as refused:
-            await self._deny(request, refused)
+            await self._deny(request, refused, target)
             return
         task = asyncio.current_task()
         assert task is not None
@@ -137,12 +139,12 @@ class Proxy:
         status, said = health(shared.workers, len(shared.tasks), draining=shared.draining, store_error=error)
         await _say(request, status, said)
 
-    async def _deny(self, request: Request, refused: Refused) -> None:
+    async def _deny(self, request: Request, refused: Refused, target: paths.Target | None = None) -> None:
         """A request that is not let in: it is counted, and leaves no trace."""
         if refused.fault in DENIALS:
             self.shared.metrics.denied.labels(refused.fault).inc()
         with suppress(ConnectionResetError):
-            await refuse(request, refused)
+            await refuse(request, refused, dialect=None if target is None else dialect_of(target.endpoint))
 
     def _guarded(self, handler: Handler) -> Handler:
         """For what belongs to no session: the admin's alone, where keys are asked for."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from rolltrace.v1.trace_pb2 import CALL_STATUS_COMPLETED, Completion, Trace
 
-_TOKEN_LEVEL = frozenset(("chat/completions", "completions"))
+_TOKEN_LEVEL = frozenset(("chat/completions", "completions", "responses", "messages"))
 _SIZE = 4
 
 

@@ -16,7 +16,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18rolltrace/v1/trace.proto\x12\x0crolltrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x07\n\x05Trace\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x10\n\x08trace_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x12\n\ncall_index\x18\x04 \x01(\x04\x12\x17\n\x0fparent_trace_id\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x11\n\tworker_id\x18\x07 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x08 \x01(\t\x12\x10\n\x08streamed\x18\t \x01(\x08\x12(\n\x06status\x18\n \x01(\x0e\x32\x18.rolltrace.v1.CallStatus\x12\x13\n\x0bhttp_status\x18\x0b \x01(\x05\x12&\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x17.rolltrace.v1.CallError\x12.\n\nadmit_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x13time_to_first_token\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07latency\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10prompt_token_ids\x18\x10 \x01(\x0c\x12-\n\x0b\x63ompletions\x18\x11 \x03(\x0b\x32\x18.rolltrace.v1.Completion\x12\x14\n\x0crequest_json\x18\x12 \x01(\x0c\x12\x15\n\rresponse_json\x18\x13 \x01(\x0c\x12\"\n\x05usage\x18\x14 \x01(\x0b\x32\x13.rolltrace.v1.Usage\x12\x16\n\x0epolicy_version\x18\x15 \x01(\t\x12.\n\x0c\x63\x61pture_gaps\x18\x16 \x03(\x0b\x32\x18.rolltrace.v1.CaptureGap\x12/\n\x06labels\x18\x17 \x03(\x0b\x32\x1f.rolltrace.v1.Trace.LabelsEntry\x12\x15\n\rattempt_count\x18\x18 \x01(\r\x12\x0c\n\x04late\x18\x1a \x01(\x08\x12\x0e\n\x06\x64igest\x18\x1b \x01(\x0c\x12\x14\n\x0cretry_number\x18\x1c \x01(\r\x12\x18\n\x10retried_trace_id\x18\x1d \x01(\t\x12\x14\n\x0creplay_count\x18\x1e \x01(\r\x12*\n\x07\x63ompact\x18\x19 \x01(\x0b\x32\x19.rolltrace.v1.CompactBody\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9f\x01\n\nCompletion\x12\r\n\x05index\x18\x01 \x01(\r\x12\x11\n\ttoken_ids\x18\x02 \x01(\x0c\x12\x10\n\x08logprobs\x18\x03 \x01(\x0c\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\x14\n\x0cmessage_json\x18\x05 \x01(\x0c\x12\x30\n\rversion_spans\x18\x06 \x03(\x0b\x32\x19.rolltrace.v1.VersionSpan\":\n\x0bVersionSpan\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\r\x12\x0f\n\x07version\x18\x03 \x01(\t\"*\n\tCallError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"u\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x04\x12!\n\x14\x63\x61\x63hed_prompt_tokens\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x17\n\x15_cached_prompt_tokens\"}\n\nCaptureGap\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.rolltrace.v1.CaptureGapKind\x12\x1d\n\x10\x63ompletion_index\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x03 \x01(\tB\x13\n\x11_completion_index\"b\n\x0b\x43ompactBody\x12\x15\n\rbase_trace_id\x18\x01 \x01(\t\x12.\n\x0b\x63ompression\x18\x02 \x01(\x0e\x32\x19.rolltrace.v1.Compression\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"\xec\x01\n\x0e\x43ompactPayload\x12\x19\n\x11prompt_shared_ids\x18\x01 \x01(\r\x12\x1e\n\x16prompt_base_completion\x18\x02 \x01(\r\x12\x13\n\x0bprompt_rest\x18\x03 \x01(\x0c\x12\x16\n\x0erequest_prefix\x18\x04 \x01(\r\x12\x16\n\x0erequest_suffix\x18\x05 \x01(\r\x12\x14\n\x0crequest_rest\x18\x06 \x01(\x0c\x12\x15\n\rresponse_json\x18\x07 \x01(\x0c\x12-\n\x0b\x63ompletions\x18\x08 \x03(\x0b\x32\x18.rolltrace.v1.Completion*\xbc\x01\n\nCallStatus\x12\x1b\n\x17\x43\x41LL_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41LL_STATUS_COMPLETED\x10\x01\x12 \n\x1c\x43\x41LL_STATUS_CLIENT_CANCELLED\x10\x02\x12\x1e\n\x1a\x43\x41LL_STATUS_UPSTREAM_ERROR\x10\x03\x12\x17\n\x13\x43\x41LL_STATUS_REFUSED\x10\x04\x12\x1b\n\x17\x43\x41LL_STATUS_INTERRUPTED\x10\x05*\xd9\x02\n\x0e\x43\x61ptureGapKind\x12 \n\x1c\x43\x41PTURE_GAP_KIND_UNSPECIFIED\x10\x00\x12%\n!CAPTURE_GAP_KIND_PROMPT_TOKEN_IDS\x10\x01\x12\x1e\n\x1a\x43\x41PTURE_GAP_KIND_TOKEN_IDS\x10\x02\x12\x1d\n\x19\x43\x41PTURE_GAP_KIND_LOGPROBS\x10\x03\x12\x1d\n\x19\x43\x41PTURE_GAP_KIND_MISMATCH\x10\x04\x12\"\n\x1e\x43\x41PTURE_GAP_KIND_FINISH_REASON\x10\x05\x12\x1f\n\x1b\x43\x41PTURE_GAP_KIND_UNREADABLE\x10\x06\x12\x1d\n\x19\x43\x41PTURE_GAP_KIND_ENDPOINT\x10\x07\x12\x1e\n\x1a\x43\x41PTURE_GAP_KIND_TOO_LARGE\x10\x08\x12\x1c\n\x18\x43\x41PTURE_GAP_KIND_REQUEST\x10\t*m\n\tTraceView\x12\x1a\n\x16TRACE_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fTRACE_VIEW_FULL\x10\x01\x12\x16\n\x12TRACE_VIEW_COMPACT\x10\x02\x12\x17\n\x13TRACE_VIEW_METADATA\x10\x03*V\n\x0b\x43ompression\x12\x1b\n\x17\x43OMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPRESSION_NONE\x10\x01\x12\x14\n\x10\x43OMPRESSION_ZSTD\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18rolltrace/v1/trace.proto\x12\x0crolltrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x07\n\x05Trace\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x10\n\x08trace_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x12\n\ncall_index\x18\x04 \x01(\x04\x12\x17\n\x0fparent_trace_id\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x11\n\tworker_id\x18\x07 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x08 \x01(\t\x12\x10\n\x08streamed\x18\t \x01(\x08\x12(\n\x06status\x18\n \x01(\x0e\x32\x18.rolltrace.v1.CallStatus\x12\x13\n\x0bhttp_status\x18\x0b \x01(\x05\x12&\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x17.rolltrace.v1.CallError\x12.\n\nadmit_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x13time_to_first_token\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07latency\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10prompt_token_ids\x18\x10 \x01(\x0c\x12-\n\x0b\x63ompletions\x18\x11 \x03(\x0b\x32\x18.rolltrace.v1.Completion\x12\x14\n\x0crequest_json\x18\x12 \x01(\x0c\x12\x15\n\rresponse_json\x18\x13 \x01(\x0c\x12\"\n\x05usage\x18\x14 \x01(\x0b\x32\x13.rolltrace.v1.Usage\x12\x16\n\x0epolicy_version\x18\x15 \x01(\t\x12.\n\x0c\x63\x61pture_gaps\x18\x16 \x03(\x0b\x32\x18.rolltrace.v1.CaptureGap\x12/\n\x06labels\x18\x17 \x03(\x0b\x32\x1f.rolltrace.v1.Trace.LabelsEntry\x12\x15\n\rattempt_count\x18\x18 \x01(\r\x12\x0c\n\x04late\x18\x1a \x01(\x08\x12\x0e\n\x06\x64igest\x18\x1b \x01(\x0c\x12\x14\n\x0cretry_number\x18\x1c \x01(\r\x12\x18\n\x10retried_trace_id\x18\x1d \x01(\t\x12\x14\n\x0creplay_count\x18\x1e \x01(\r\x12*\n\x07\x63ompact\x18\x19 \x01(\x0b\x32\x19.rolltrace.v1.CompactBody\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd0\x01\n\nCompletion\x12\r\n\x05index\x18\x01 \x01(\r\x12\x11\n\ttoken_ids\x18\x02 \x01(\x0c\x12\x10\n\x08logprobs\x18\x03 \x01(\x0c\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\x14\n\x0cmessage_json\x18\x05 \x01(\x0c\x12\x30\n\rversion_spans\x18\x06 \x03(\x0b\x32\x19.rolltrace.v1.VersionSpan\x12/\n\x0erouted_experts\x18\x07 \x01(\x0b\x32\x17.rolltrace.v1.BlobArray\"$\n\x04\x42lob\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\"K\n\tBlobArray\x12 \n\x04\x62lob\x18\x01 \x01(\x0b\x32\x12.rolltrace.v1.Blob\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x04\":\n\x0bVersionSpan\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\r\x12\x0f\n\x07version\x18\x03 \x01(\t\"*\n\tCallError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"u\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x04\x12!\n\x14\x63\x61\x63hed_prompt_tokens\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x17\n\x15_cached_prompt_tokens\"}\n\nCaptureGap\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.rolltrace.v1.CaptureGapKind\x12\x1d\n\x10\x63ompletion_index\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x03 \x01(\tB\x13\n\x11_completion_index\"b\n\x0b\x43ompactBody\x12\x15\n\rbase_trace_id\x18\x01 \x01(\t\x12.\n\x0b\x63ompression\x18\x02 \x01(\x0e\x32\x19.rolltrace.v1.Compression\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"\xcd\x02\n\x0e\x43ompactPayload\x12\x19\n\x11prompt_shared_ids\x18\x01 \x01(\r\x12\x1e\n\x16prompt_base_completion\x18\x02 \x01(\r\x12\x13\n\x0bprompt_rest\x18\x03 \x01(\x0c\x12\x16\n\x0erequest_prefix\x18\x04 \x01(\r\x12\x16\n\x0erequest_suffix\x18\x05 \x01(\r\x12\x14\n\x0crequest_rest\x18\x06 \x01(\x0c\x12\x15\n\rresponse_json\x18\x07 \x01(\x0c\x12-\n\x0b\x63ompletions\x18\x08 \x03(\x0b\x32\x18.rolltrace.v1.Completion\x12.\n\rrequest_blobs\x18\t \x03(\x0b\x32\x17.rolltrace.v1.BlobPlace\x12/\n\x0eresponse_blobs\x18\n \x03(\x0b\x32\x17.rolltrace.v1.BlobPlace\"?\n\tBlobPlace\x12\x10\n\x08position\x18\x01 \x01(\x04\x12 \n\x04\x62lob\x18\x02 \x01(\x0b\x32\x12.rolltrace.v1.Blob*\xbc\x01\n\nCallStatus\x12\x1b\n\x17\x43\x41LL_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41LL_STATUS_COMPLETED\x10\x01\x12 \n\x1c\x43\x41LL_STATUS_CLIENT_CANCELLED\x10\x02\x12\x1e\n\x1a\x43\x41LL_STATUS_UPSTREAM_ERROR\x10\x03\x12\x17\n\x13\x43\x41LL_STATUS_REFUSED\x10\x04\x12\x1b\n\x17\x43\x41LL_STATUS_INTERRUPTED\x10\x05*\xd9\x02\n\x0e\x43\x61ptureGapKind\x12 \n\x1c\x43\x41PTURE_GAP_KIND_UNSPECIFIED\x10\x00\x12%\n!CAPTURE_GAP_KIND_PROMPT_TOKEN_IDS\x10\x01\x12\x1e\n\x1a\x43\x41PTURE_GAP_KIND_TOKEN_IDS\x10\x02\x12\x1d\n\x19\x43\x41PTURE_GAP_KIND_LOGPROBS\x10\x03\x12\x1d\n\x19\x43\x41PTURE_GAP_KIND_MISMATCH\x10\x04\x12\"\n\x1e\x43\x41PTURE_GAP_KIND_FINISH_REASON\x10\x05\x12\x1f\n\x1b\x43\x41PTURE_GAP_KIND_UNREADABLE\x10\x06\x12\x1d\n\x19\x43\x41PTURE_GAP_KIND_ENDPOINT\x10\x07\x12\x1e\n\x1a\x43\x41PTURE_GAP_KIND_TOO_LARGE\x10\x08\x12\x1c\n\x18\x43\x41PTURE_GAP_KIND_REQUEST\x10\t*m\n\tTraceView\x12\x1a\n\x16TRACE_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fTRACE_VIEW_FULL\x10\x01\x12\x16\n\x12TRACE_VIEW_COMPACT\x10\x02\x12\x17\n\x13TRACE_VIEW_METADATA\x10\x03*V\n\x0b\x43ompression\x12\x1b\n\x17\x43OMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPRESSION_NONE\x10\x01\x12\x14\n\x10\x43OMPRESSION_ZSTD\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,30 +25,36 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_TRACE_LABELSENTRY']._options = None
   _globals['_TRACE_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CALLSTATUS']._serialized_start=1880
-  _globals['_CALLSTATUS']._serialized_end=2068
-  _globals['_CAPTUREGAPKIND']._serialized_start=2071
-  _globals['_CAPTUREGAPKIND']._serialized_end=2416
-  _globals['_TRACEVIEW']._serialized_start=2418
-  _globals['_TRACEVIEW']._serialized_end=2527
-  _globals['_COMPRESSION']._serialized_start=2529
-  _globals['_COMPRESSION']._serialized_end=2615
+  _globals['_CALLSTATUS']._serialized_start=2206
+  _globals['_CALLSTATUS']._serialized_end=2394
+  _globals['_CAPTUREGAPKIND']._serialized_start=2397
+  _globals['_CAPTUREGAPKIND']._serialized_end=2742
+  _globals['_TRACEVIEW']._serialized_start=2744
+  _globals['_TRACEVIEW']._serialized_end=2853
+  _globals['_COMPRESSION']._serialized_start=2855
+  _globals['_COMPRESSION']._serialized_end=2941
   _globals['_TRACE']._serialized_start=108
   _globals['_TRACE']._serialized_end=1026
   _globals['_TRACE_LABELSENTRY']._serialized_start=981
   _globals['_TRACE_LABELSENTRY']._serialized_end=1026
   _globals['_COMPLETION']._serialized_start=1029
-  _globals['_COMPLETION']._serialized_end=1188
-  _globals['_VERSIONSPAN']._serialized_start=1190
-  _globals['_VERSIONSPAN']._serialized_end=1248
-  _globals['_CALLERROR']._serialized_start=1250
-  _globals['_CALLERROR']._serialized_end=1292
-  _globals['_USAGE']._serialized_start=1294
-  _globals['_USAGE']._serialized_end=1411
-  _globals['_CAPTUREGAP']._serialized_start=1413
-  _globals['_CAPTUREGAP']._serialized_end=1538
-  _globals['_COMPACTBODY']._serialized_start=1540
-  _globals['_COMPACTBODY']._serialized_end=1638
-  _globals['_COMPACTPAYLOAD']._serialized_start=1641
-  _globals['_COMPACTPAYLOAD']._serialized_end=1877
+  _globals['_COMPLETION']._serialized_end=1237
+  _globals['_BLOB']._serialized_start=1239
+  _globals['_BLOB']._serialized_end=1275
+  _globals['_BLOBARRAY']._serialized_start=1277
+  _globals['_BLOBARRAY']._serialized_end=1352
+  _globals['_VERSIONSPAN']._serialized_start=1354
+  _globals['_VERSIONSPAN']._serialized_end=1412
+  _globals['_CALLERROR']._serialized_start=1414
+  _globals['_CALLERROR']._serialized_end=1456
+  _globals['_USAGE']._serialized_start=1458
+  _globals['_USAGE']._serialized_end=1575
+  _globals['_CAPTUREGAP']._serialized_start=1577
+  _globals['_CAPTUREGAP']._serialized_end=1702
+  _globals['_COMPACTBODY']._serialized_start=1704
+  _globals['_COMPACTBODY']._serialized_end=1802
+  _globals['_COMPACTPAYLOAD']._serialized_start=1805
+  _globals['_COMPACTPAYLOAD']._serialized_end=2138
+  _globals['_BLOBPLACE']._serialized_start=2140
+  _globals['_BLOBPLACE']._serialized_end=2203
 # @@protoc_insertion_point(module_scope)

@@ -163,8 +163,8 @@ class Trace(google.protobuf.message.Message):
     25 times cheaper to read than a repeated field.
 
     Nothing is invented. What the worker did not give stays empty (or NaN inside an array) and is named
-    in capture_gaps. A trace of a token-level endpoint (chat/completions, completions) with status
-    COMPLETED and no capture_gaps MUST have its prompt ids, and for every completion ids and
+    in capture_gaps. A trace of a token-level endpoint (chat/completions, completions, responses, messages)
+    with status COMPLETED and no capture_gaps MUST have its prompt ids, and for every completion ids and
     log-probabilities of equal number, and a finish reason.
     """
 
@@ -247,7 +247,9 @@ class Trace(google.protobuf.message.Message):
     shape of a whole answer, its deltas merged as the OpenAI SDK merges them.
     """
     policy_version: builtins.str
-    """The version of the policy that served the call, when known."""
+    """The version of the policy that served the call: what the worker reported, else what SetPolicyVersion had
+    last said when the call was sent to it. Empty when neither is known.
+    """
     attempt_count: builtins.int
     """How many workers were tried. 1 as a rule."""
     late: builtins.bool
@@ -354,6 +356,7 @@ class Completion(google.protobuf.message.Message):
     FINISH_REASON_FIELD_NUMBER: builtins.int
     MESSAGE_JSON_FIELD_NUMBER: builtins.int
     VERSION_SPANS_FIELD_NUMBER: builtins.int
+    ROUTED_EXPERTS_FIELD_NUMBER: builtins.int
     index: builtins.int
     """The choice's index in the worker's answer."""
     token_ids: builtins.bytes
@@ -365,12 +368,18 @@ class Completion(google.protobuf.message.Message):
     finish_reason: builtins.str
     """As the worker said: "stop", "length", "tool_calls", "abort", ... Empty when it never did."""
     message_json: builtins.bytes
-    """The assistant message as JSON, tool calls and reasoning included; for the completions endpoint
-    {"role": "assistant", "content": TEXT}.
+    """The assistant message as JSON in the form of chat completions, whichever API the agent spoke, tool calls
+    and reasoning included; for the completions endpoint {"role": "assistant", "content": TEXT}.
     """
     @property
     def version_spans(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___VersionSpan]:
         """Which policy version sampled which ids, when the worker reports it."""
+
+    @property
+    def routed_experts(self) -> Global___BlobArray:
+        """The experts that a mixture-of-experts model routed each token to, when the worker reports it; a trainer
+        that replays the routing needs them. Its shape and order are the worker's, see docs/engines.md.
+        """
 
     def __init__(
         self,
@@ -381,10 +390,60 @@ class Completion(google.protobuf.message.Message):
         finish_reason: builtins.str = ...,
         message_json: builtins.bytes = ...,
         version_spans: collections.abc.Iterable[Global___VersionSpan] | None = ...,
+        routed_experts: Global___BlobArray | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "message_json", b"message_json", "token_ids", b"token_ids", "version_spans", b"version_spans"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["routed_experts", b"routed_experts"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "message_json", b"message_json", "routed_experts", b"routed_experts", "token_ids", b"token_ids", "version_spans", b"version_spans"]) -> None: ...
 
 Global___Completion: typing_extensions.TypeAlias = Completion
+
+@typing.final
+class Blob(google.protobuf.message.Message):
+    """Bytes that are kept once, however many traces have them. TraceService.GetBlob gives them."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    digest: builtins.bytes
+    """32 bytes: their SHA-256."""
+    size: builtins.int
+    def __init__(
+        self,
+        *,
+        digest: builtins.bytes = ...,
+        size: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "size", b"size"]) -> None: ...
+
+Global___Blob: typing_extensions.TypeAlias = Blob
+
+@typing.final
+class BlobArray(google.protobuf.message.Message):
+    """An array that is kept as a blob: its elements in C order, without a header."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BLOB_FIELD_NUMBER: builtins.int
+    DTYPE_FIELD_NUMBER: builtins.int
+    SHAPE_FIELD_NUMBER: builtins.int
+    dtype: builtins.str
+    """As numpy writes it, e.g. "<i4" or "|u1"."""
+    @property
+    def blob(self) -> Global___Blob: ...
+    @property
+    def shape(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        blob: Global___Blob | None = ...,
+        dtype: builtins.str = ...,
+        shape: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["blob", b"blob"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["blob", b"blob", "dtype", b"dtype", "shape", b"shape"]) -> None: ...
+
+Global___BlobArray: typing_extensions.TypeAlias = BlobArray
 
 @typing.final
 class VersionSpan(google.protobuf.message.Message):
@@ -492,6 +551,11 @@ class CompactBody(google.protobuf.message.Message):
                          + B.request_json[len(B.request_json) - P.request_suffix:]
       response_json, completions = as in P
 
+    Large strings of a body (images, audio) may be left out of it: what the lines above give is then the body
+    without them. When a body is wanted whole, insert each of P.request_blobs (P.response_blobs) into it, in
+    their order, at its position; a position counts the bytes of what was inserted before. B.request_json in
+    the lines above always means the body without them.
+
     where context(B) is B.prompt_token_ids followed by the token_ids of B's completion number
     P.prompt_base_completion (its position in the list), or by nothing when B has no completions.
     """
@@ -529,6 +593,8 @@ class CompactPayload(google.protobuf.message.Message):
     REQUEST_REST_FIELD_NUMBER: builtins.int
     RESPONSE_JSON_FIELD_NUMBER: builtins.int
     COMPLETIONS_FIELD_NUMBER: builtins.int
+    REQUEST_BLOBS_FIELD_NUMBER: builtins.int
+    RESPONSE_BLOBS_FIELD_NUMBER: builtins.int
     prompt_shared_ids: builtins.int
     prompt_base_completion: builtins.int
     prompt_rest: builtins.bytes
@@ -538,6 +604,10 @@ class CompactPayload(google.protobuf.message.Message):
     response_json: builtins.bytes
     @property
     def completions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Completion]: ...
+    @property
+    def request_blobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___BlobPlace]: ...
+    @property
+    def response_blobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___BlobPlace]: ...
     def __init__(
         self,
         *,
@@ -549,7 +619,32 @@ class CompactPayload(google.protobuf.message.Message):
         request_rest: builtins.bytes = ...,
         response_json: builtins.bytes = ...,
         completions: collections.abc.Iterable[Global___Completion] | None = ...,
+        request_blobs: collections.abc.Iterable[Global___BlobPlace] | None = ...,
+        response_blobs: collections.abc.Iterable[Global___BlobPlace] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["completions", b"completions", "prompt_base_completion", b"prompt_base_completion", "prompt_rest", b"prompt_rest", "prompt_shared_ids", b"prompt_shared_ids", "request_prefix", b"request_prefix", "request_rest", b"request_rest", "request_suffix", b"request_suffix", "response_json", b"response_json"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["completions", b"completions", "prompt_base_completion", b"prompt_base_completion", "prompt_rest", b"prompt_rest", "prompt_shared_ids", b"prompt_shared_ids", "request_blobs", b"request_blobs", "request_prefix", b"request_prefix", "request_rest", b"request_rest", "request_suffix", b"request_suffix", "response_blobs", b"response_blobs", "response_json", b"response_json"]) -> None: ...
 
 Global___CompactPayload: typing_extensions.TypeAlias = CompactPayload
+
+@typing.final
+class BlobPlace(google.protobuf.message.Message):
+    """A blob that belongs into a body."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    BLOB_FIELD_NUMBER: builtins.int
+    position: builtins.int
+    """In bytes, in the whole body."""
+    @property
+    def blob(self) -> Global___Blob: ...
+    def __init__(
+        self,
+        *,
+        position: builtins.int = ...,
+        blob: Global___Blob | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["blob", b"blob"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["blob", b"blob", "position", b"position"]) -> None: ...
+
+Global___BlobPlace: typing_extensions.TypeAlias = BlobPlace

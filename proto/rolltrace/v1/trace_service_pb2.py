@@ -16,7 +16,7 @@ from rolltrace.v1 import event_pb2 as rolltrace_dot_v1_dot_event__pb2
 from rolltrace.v1 import trace_pb2 as rolltrace_dot_v1_dot_trace__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n rolltrace/v1/trace_service.proto\x12\x0crolltrace.v1\x1a\x18rolltrace/v1/event.proto\x1a\x18rolltrace/v1/trace.proto\"\x82\x01\n\x0fGetTraceRequest\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12%\n\x04view\x18\x02 \x01(\x0e\x32\x17.rolltrace.v1.TraceView\x12\x36\n\x13\x61\x63\x63\x65pt_compressions\x18\x03 \x03(\x0e\x32\x19.rolltrace.v1.Compression\"6\n\x10GetTraceResponse\x12\"\n\x05trace\x18\x01 \x01(\x0b\x32\x13.rolltrace.v1.Trace\"\xad\x01\n\x11ListTracesRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12%\n\x04view\x18\x02 \x01(\x0e\x32\x17.rolltrace.v1.TraceView\x12\x36\n\x13\x61\x63\x63\x65pt_compressions\x18\x03 \x03(\x0e\x32\x19.rolltrace.v1.Compression\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"R\n\x12ListTracesResponse\x12#\n\x06traces\x18\x01 \x03(\x0b\x32\x13.rolltrace.v1.Trace\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x06\x43ursor\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\xdc\x01\n\x0b\x45ventFilter\x12&\n\x05kinds\x18\x01 \x03(\x0e\x32\x17.rolltrace.v1.EventKind\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x35\n\x06labels\x18\x03 \x03(\x0b\x32%.rolltrace.v1.EventFilter.LabelsEntry\x12*\n\x08statuses\x18\x04 \x03(\x0e\x32\x18.rolltrace.v1.CallStatus\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfd\x01\n\x10SubscribeRequest\x12%\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32\x14.rolltrace.v1.CursorH\x00\x12/\n\x08position\x18\x02 \x01(\x0e\x32\x1b.rolltrace.v1.StartPositionH\x00\x12)\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x19.rolltrace.v1.EventFilter\x12%\n\x04view\x18\x04 \x01(\x0e\x32\x17.rolltrace.v1.TraceView\x12\x36\n\x13\x61\x63\x63\x65pt_compressions\x18\x05 \x03(\x0e\x32\x19.rolltrace.v1.CompressionB\x07\n\x05start\"\xa7\x01\n\x11SubscribeResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1d.rolltrace.v1.SubscribeHeaderH\x00\x12)\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x18.rolltrace.v1.EventBatchH\x00\x12*\n\x08progress\x18\x03 \x01(\x0b\x32\x16.rolltrace.v1.ProgressH\x00\x42\n\n\x08response\"x\n\x0fSubscribeHeader\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x19\n\x11\x65\x61rliest_sequence\x18\x02 \x01(\x04\x12\x15\n\rhead_sequence\x18\x03 \x01(\x04\x12$\n\x06\x63ursor\x18\x04 \x01(\x0b\x32\x14.rolltrace.v1.Cursor\"W\n\nEventBatch\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.rolltrace.v1.Event\x12$\n\x06\x63ursor\x18\x02 \x01(\x0b\x32\x14.rolltrace.v1.Cursor\"0\n\x08Progress\x12$\n\x06\x63ursor\x18\x01 \x01(\x0b\x32\x14.rolltrace.v1.Cursor*g\n\rStartPosition\x12\x1e\n\x1aSTART_POSITION_UNSPECIFIED\x10\x00\x12\x1b\n\x17START_POSITION_EARLIEST\x10\x01\x12\x19\n\x15START_POSITION_LATEST\x10\x02\x32\xfa\x01\n\x0cTraceService\x12I\n\x08GetTrace\x12\x1d.rolltrace.v1.GetTraceRequest\x1a\x1e.rolltrace.v1.GetTraceResponse\x12O\n\nListTraces\x12\x1f.rolltrace.v1.ListTracesRequest\x1a .rolltrace.v1.ListTracesResponse\x12N\n\tSubscribe\x12\x1e.rolltrace.v1.SubscribeRequest\x1a\x1f.rolltrace.v1.SubscribeResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n rolltrace/v1/trace_service.proto\x12\x0crolltrace.v1\x1a\x18rolltrace/v1/event.proto\x1a\x18rolltrace/v1/trace.proto\" \n\x0eGetBlobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\"\x1f\n\x0fGetBlobResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x82\x01\n\x0fGetTraceRequest\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12%\n\x04view\x18\x02 \x01(\x0e\x32\x17.rolltrace.v1.TraceView\x12\x36\n\x13\x61\x63\x63\x65pt_compressions\x18\x03 \x03(\x0e\x32\x19.rolltrace.v1.Compression\"6\n\x10GetTraceResponse\x12\"\n\x05trace\x18\x01 \x01(\x0b\x32\x13.rolltrace.v1.Trace\"\xad\x01\n\x11ListTracesRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12%\n\x04view\x18\x02 \x01(\x0e\x32\x17.rolltrace.v1.TraceView\x12\x36\n\x13\x61\x63\x63\x65pt_compressions\x18\x03 \x03(\x0e\x32\x19.rolltrace.v1.Compression\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"R\n\x12ListTracesResponse\x12#\n\x06traces\x18\x01 \x03(\x0b\x32\x13.rolltrace.v1.Trace\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x06\x43ursor\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\xdc\x01\n\x0b\x45ventFilter\x12&\n\x05kinds\x18\x01 \x03(\x0e\x32\x17.rolltrace.v1.EventKind\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\x12\x35\n\x06labels\x18\x03 \x03(\x0b\x32%.rolltrace.v1.EventFilter.LabelsEntry\x12*\n\x08statuses\x18\x04 \x03(\x0e\x32\x18.rolltrace.v1.CallStatus\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfd\x01\n\x10SubscribeRequest\x12%\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32\x14.rolltrace.v1.CursorH\x00\x12/\n\x08position\x18\x02 \x01(\x0e\x32\x1b.rolltrace.v1.StartPositionH\x00\x12)\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x19.rolltrace.v1.EventFilter\x12%\n\x04view\x18\x04 \x01(\x0e\x32\x17.rolltrace.v1.TraceView\x12\x36\n\x13\x61\x63\x63\x65pt_compressions\x18\x05 \x03(\x0e\x32\x19.rolltrace.v1.CompressionB\x07\n\x05start\"\xa7\x01\n\x11SubscribeResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1d.rolltrace.v1.SubscribeHeaderH\x00\x12)\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x18.rolltrace.v1.EventBatchH\x00\x12*\n\x08progress\x18\x03 \x01(\x0b\x32\x16.rolltrace.v1.ProgressH\x00\x42\n\n\x08response\"x\n\x0fSubscribeHeader\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x19\n\x11\x65\x61rliest_sequence\x18\x02 \x01(\x04\x12\x15\n\rhead_sequence\x18\x03 \x01(\x04\x12$\n\x06\x63ursor\x18\x04 \x01(\x0b\x32\x14.rolltrace.v1.Cursor\"W\n\nEventBatch\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.rolltrace.v1.Event\x12$\n\x06\x63ursor\x18\x02 \x01(\x0b\x32\x14.rolltrace.v1.Cursor\"0\n\x08Progress\x12$\n\x06\x63ursor\x18\x01 \x01(\x0b\x32\x14.rolltrace.v1.Cursor*g\n\rStartPosition\x12\x1e\n\x1aSTART_POSITION_UNSPECIFIED\x10\x00\x12\x1b\n\x17START_POSITION_EARLIEST\x10\x01\x12\x19\n\x15START_POSITION_LATEST\x10\x02\x32\xc4\x02\n\x0cTraceService\x12I\n\x08GetTrace\x12\x1d.rolltrace.v1.GetTraceRequest\x1a\x1e.rolltrace.v1.GetTraceResponse\x12O\n\nListTraces\x12\x1f.rolltrace.v1.ListTracesRequest\x1a .rolltrace.v1.ListTracesResponse\x12N\n\tSubscribe\x12\x1e.rolltrace.v1.SubscribeRequest\x1a\x1f.rolltrace.v1.SubscribeResponse0\x01\x12H\n\x07GetBlob\x12\x1c.rolltrace.v1.GetBlobRequest\x1a\x1d.rolltrace.v1.GetBlobResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,32 +25,36 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_EVENTFILTER_LABELSENTRY']._options = None
   _globals['_EVENTFILTER_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_STARTPOSITION']._serialized_start=1504
-  _globals['_STARTPOSITION']._serialized_end=1607
-  _globals['_GETTRACEREQUEST']._serialized_start=103
-  _globals['_GETTRACEREQUEST']._serialized_end=233
-  _globals['_GETTRACERESPONSE']._serialized_start=235
-  _globals['_GETTRACERESPONSE']._serialized_end=289
-  _globals['_LISTTRACESREQUEST']._serialized_start=292
-  _globals['_LISTTRACESREQUEST']._serialized_end=465
-  _globals['_LISTTRACESRESPONSE']._serialized_start=467
-  _globals['_LISTTRACESRESPONSE']._serialized_end=549
-  _globals['_CURSOR']._serialized_start=551
-  _globals['_CURSOR']._serialized_end=592
-  _globals['_EVENTFILTER']._serialized_start=595
-  _globals['_EVENTFILTER']._serialized_end=815
-  _globals['_EVENTFILTER_LABELSENTRY']._serialized_start=770
-  _globals['_EVENTFILTER_LABELSENTRY']._serialized_end=815
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=818
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=1071
-  _globals['_SUBSCRIBERESPONSE']._serialized_start=1074
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=1241
-  _globals['_SUBSCRIBEHEADER']._serialized_start=1243
-  _globals['_SUBSCRIBEHEADER']._serialized_end=1363
-  _globals['_EVENTBATCH']._serialized_start=1365
-  _globals['_EVENTBATCH']._serialized_end=1452
-  _globals['_PROGRESS']._serialized_start=1454
-  _globals['_PROGRESS']._serialized_end=1502
-  _globals['_TRACESERVICE']._serialized_start=1610
-  _globals['_TRACESERVICE']._serialized_end=1860
+  _globals['_STARTPOSITION']._serialized_start=1571
+  _globals['_STARTPOSITION']._serialized_end=1674
+  _globals['_GETBLOBREQUEST']._serialized_start=102
+  _globals['_GETBLOBREQUEST']._serialized_end=134
+  _globals['_GETBLOBRESPONSE']._serialized_start=136
+  _globals['_GETBLOBRESPONSE']._serialized_end=167
+  _globals['_GETTRACEREQUEST']._serialized_start=170
+  _globals['_GETTRACEREQUEST']._serialized_end=300
+  _globals['_GETTRACERESPONSE']._serialized_start=302
+  _globals['_GETTRACERESPONSE']._serialized_end=356
+  _globals['_LISTTRACESREQUEST']._serialized_start=359
+  _globals['_LISTTRACESREQUEST']._serialized_end=532
+  _globals['_LISTTRACESRESPONSE']._serialized_start=534
+  _globals['_LISTTRACESRESPONSE']._serialized_end=616
+  _globals['_CURSOR']._serialized_start=618
+  _globals['_CURSOR']._serialized_end=659
+  _globals['_EVENTFILTER']._serialized_start=662
+  _globals['_EVENTFILTER']._serialized_end=882
+  _globals['_EVENTFILTER_LABELSENTRY']._serialized_start=837
+  _globals['_EVENTFILTER_LABELSENTRY']._serialized_end=882
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=885
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=1138
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=1141
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=1308
+  _globals['_SUBSCRIBEHEADER']._serialized_start=1310
+  _globals['_SUBSCRIBEHEADER']._serialized_end=1430
+  _globals['_EVENTBATCH']._serialized_start=1432
+  _globals['_EVENTBATCH']._serialized_end=1519
+  _globals['_PROGRESS']._serialized_start=1521
+  _globals['_PROGRESS']._serialized_end=1569
+  _globals['_TRACESERVICE']._serialized_start=1677
+  _globals['_TRACESERVICE']._serialized_end=2001
 # @@protoc_insertion_point(module_scope)

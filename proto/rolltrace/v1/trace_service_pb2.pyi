@@ -43,6 +43,38 @@ START_POSITION_LATEST: StartPosition.ValueType  # 2
 Global___StartPosition: typing_extensions.TypeAlias = StartPosition
 
 @typing.final
+class GetBlobRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    digest: builtins.bytes
+    """32 bytes, see Blob."""
+    def __init__(
+        self,
+        *,
+        digest: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest"]) -> None: ...
+
+Global___GetBlobRequest: typing_extensions.TypeAlias = GetBlobRequest
+
+@typing.final
+class GetBlobResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    """The next piece, at most 1 MiB."""
+    def __init__(
+        self,
+        *,
+        data: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data"]) -> None: ...
+
+Global___GetBlobResponse: typing_extensions.TypeAlias = GetBlobResponse
+
+@typing.final
 class GetTraceRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

@@ -33,6 +33,11 @@ class TraceServiceStub(object):
                 request_serializer=rolltrace_dot_v1_dot_trace__service__pb2.SubscribeRequest.SerializeToString,
                 response_deserializer=rolltrace_dot_v1_dot_trace__service__pb2.SubscribeResponse.FromString,
                 )
+        self.GetBlob = channel.unary_stream(
+                '/rolltrace.v1.TraceService/GetBlob',
+                request_serializer=rolltrace_dot_v1_dot_trace__service__pb2.GetBlobRequest.SerializeToString,
+                response_deserializer=rolltrace_dot_v1_dot_trace__service__pb2.GetBlobResponse.FromString,
+                )
 
 
 class TraceServiceServicer(object):
@@ -85,6 +90,13 @@ class TraceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBlob(self, request, context):
+        """The bytes of a blob, in pieces. NOT_FOUND when no trace that is kept has it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TraceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -102,6 +114,11 @@ def add_TraceServiceServicer_to_server(servicer, server):
                     servicer.Subscribe,
                     request_deserializer=rolltrace_dot_v1_dot_trace__service__pb2.SubscribeRequest.FromString,
                     response_serializer=rolltrace_dot_v1_dot_trace__service__pb2.SubscribeResponse.SerializeToString,
+            ),
+            'GetBlob': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetBlob,
+                    request_deserializer=rolltrace_dot_v1_dot_trace__service__pb2.GetBlobRequest.FromString,
+                    response_serializer=rolltrace_dot_v1_dot_trace__service__pb2.GetBlobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -165,5 +182,22 @@ class TraceService(object):
         return grpc.experimental.unary_stream(request, target, '/rolltrace.v1.TraceService/Subscribe',
             rolltrace_dot_v1_dot_trace__service__pb2.SubscribeRequest.SerializeToString,
             rolltrace_dot_v1_dot_trace__service__pb2.SubscribeResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetBlob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/rolltrace.v1.TraceService/GetBlob',
+            rolltrace_dot_v1_dot_trace__service__pb2.GetBlobRequest.SerializeToString,
+            rolltrace_dot_v1_dot_trace__service__pb2.GetBlobResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

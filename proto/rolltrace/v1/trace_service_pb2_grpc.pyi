@@ -73,7 +73,23 @@ _TraceServiceSubscribeType = typing_extensions.TypeVar(
     ],
 )
 
-class TraceServiceStub(typing.Generic[_TraceServiceGetTraceType, _TraceServiceListTracesType, _TraceServiceSubscribeType]):
+_TraceServiceGetBlobType = typing_extensions.TypeVar(
+    '_TraceServiceGetBlobType',
+    grpc.UnaryStreamMultiCallable[
+        rolltrace.v1.trace_service_pb2.GetBlobRequest,
+        rolltrace.v1.trace_service_pb2.GetBlobResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        rolltrace.v1.trace_service_pb2.GetBlobRequest,
+        rolltrace.v1.trace_service_pb2.GetBlobResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        rolltrace.v1.trace_service_pb2.GetBlobRequest,
+        rolltrace.v1.trace_service_pb2.GetBlobResponse,
+    ],
+)
+
+class TraceServiceStub(typing.Generic[_TraceServiceGetTraceType, _TraceServiceListTracesType, _TraceServiceSubscribeType, _TraceServiceGetBlobType]):
     """Traces: read them one by one, a session at a time, or as a live log.
 
     A FULL trace of a long context is large: receivers SHOULD raise their limit of a message's size to
@@ -94,6 +110,10 @@ class TraceServiceStub(typing.Generic[_TraceServiceGetTraceType, _TraceServiceLi
             rolltrace.v1.trace_service_pb2.SubscribeRequest,
             rolltrace.v1.trace_service_pb2.SubscribeResponse,
         ],
+        grpc.UnaryStreamMultiCallable[
+            rolltrace.v1.trace_service_pb2.GetBlobRequest,
+            rolltrace.v1.trace_service_pb2.GetBlobResponse,
+        ],
     ], channel: grpc.Channel) -> None: ...
 
     @typing.overload
@@ -109,6 +129,10 @@ class TraceServiceStub(typing.Generic[_TraceServiceGetTraceType, _TraceServiceLi
         grpc.aio.UnaryStreamMultiCallable[
             rolltrace.v1.trace_service_pb2.SubscribeRequest,
             rolltrace.v1.trace_service_pb2.SubscribeResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            rolltrace.v1.trace_service_pb2.GetBlobRequest,
+            rolltrace.v1.trace_service_pb2.GetBlobResponse,
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
@@ -144,6 +168,9 @@ class TraceServiceStub(typing.Generic[_TraceServiceGetTraceType, _TraceServiceLi
     metadata "epoch", "earliest_sequence" and "head_sequence".
     """
 
+    GetBlob: _TraceServiceGetBlobType
+    """The bytes of a blob, in pieces. NOT_FOUND when no trace that is kept has it."""
+
 TraceServiceAsyncStub: typing_extensions.TypeAlias = TraceServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         rolltrace.v1.trace_service_pb2.GetTraceRequest,
@@ -156,6 +183,10 @@ TraceServiceAsyncStub: typing_extensions.TypeAlias = TraceServiceStub[
     grpc.aio.UnaryStreamMultiCallable[
         rolltrace.v1.trace_service_pb2.SubscribeRequest,
         rolltrace.v1.trace_service_pb2.SubscribeResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        rolltrace.v1.trace_service_pb2.GetBlobRequest,
+        rolltrace.v1.trace_service_pb2.GetBlobResponse,
     ],
 ]
 
@@ -212,5 +243,13 @@ class TraceServiceServicer(metaclass=abc.ABCMeta):
         stands for it. Both carry ErrorInfo with reason CURSOR_EPOCH, CURSOR_COMPACTED or CURSOR_AHEAD and
         metadata "epoch", "earliest_sequence" and "head_sequence".
         """
+
+    @abc.abstractmethod
+    def GetBlob(
+        self,
+        request: rolltrace.v1.trace_service_pb2.GetBlobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[rolltrace.v1.trace_service_pb2.GetBlobResponse], collections.abc.AsyncIterator[rolltrace.v1.trace_service_pb2.GetBlobResponse]]:
+        """The bytes of a blob, in pieces. NOT_FOUND when no trace that is kept has it."""
 
 def add_TraceServiceServicer_to_server(servicer: TraceServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -15,17 +15,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19rolltrace/v1/worker.proto\x12\x0crolltrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x02\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x13\n\x0bmodel_names\x18\x03 \x03(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x10\n\x08\x61pi_path\x18\x05 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x06 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x07 \x01(\t\x12(\n\x05state\x18\x08 \x01(\x0e\x32\x19.rolltrace.v1.WorkerState\x12*\n\x06health\x18\t \x01(\x0e\x32\x1a.rolltrace.v1.WorkerHealth\x12\x16\n\x0ehealth_message\x18\n \x01(\t\x12\x36\n\x12health_change_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rregister_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63\x61_pem\x18\r \x01(\t*z\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13WORKER_STATE_ACTIVE\x10\x01\x12\x19\n\x15WORKER_STATE_CORDONED\x10\x02\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x03*\x80\x01\n\x0cWorkerHealth\x12\x1d\n\x19WORKER_HEALTH_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_HEALTH_UNKNOWN\x10\x01\x12\x19\n\x15WORKER_HEALTH_HEALTHY\x10\x02\x12\x1b\n\x17WORKER_HEALTH_UNHEALTHY\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19rolltrace/v1/worker.proto\x12\x0crolltrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x03\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x13\n\x0bmodel_names\x18\x03 \x03(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x10\n\x08\x61pi_path\x18\x05 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x06 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x07 \x01(\t\x12(\n\x05state\x18\x08 \x01(\x0e\x32\x19.rolltrace.v1.WorkerState\x12*\n\x06health\x18\t \x01(\x0e\x32\x1a.rolltrace.v1.WorkerHealth\x12\x16\n\x0ehealth_message\x18\n \x01(\t\x12\x36\n\x12health_change_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rregister_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63\x61_pem\x18\r \x01(\t\x12\x17\n\x0f\x64\x65tected_engine\x18\x0e \x01(\t*z\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13WORKER_STATE_ACTIVE\x10\x01\x12\x19\n\x15WORKER_STATE_CORDONED\x10\x02\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x03*\x80\x01\n\x0cWorkerHealth\x12\x1d\n\x19WORKER_HEALTH_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_HEALTH_UNKNOWN\x10\x01\x12\x19\n\x15WORKER_HEALTH_HEALTHY\x10\x02\x12\x1b\n\x17WORKER_HEALTH_UNHEALTHY\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rolltrace.v1.worker_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_WORKERSTATE']._serialized_start=440
-  _globals['_WORKERSTATE']._serialized_end=562
-  _globals['_WORKERHEALTH']._serialized_start=565
-  _globals['_WORKERHEALTH']._serialized_end=693
+  _globals['_WORKERSTATE']._serialized_start=465
+  _globals['_WORKERSTATE']._serialized_end=587
+  _globals['_WORKERHEALTH']._serialized_start=590
+  _globals['_WORKERHEALTH']._serialized_end=718
   _globals['_WORKER']._serialized_start=77
-  _globals['_WORKER']._serialized_end=438
+  _globals['_WORKER']._serialized_end=463
 # @@protoc_insertion_point(module_scope)

@@ -87,6 +87,7 @@ class Worker(google.protobuf.message.Message):
     HEALTH_CHANGE_TIME_FIELD_NUMBER: builtins.int
     REGISTER_TIME_FIELD_NUMBER: builtins.int
     CA_PEM_FIELD_NUMBER: builtins.int
+    DETECTED_ENGINE_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     """The name of the worker, unique in the environment; 1 to 128 of [A-Za-z0-9._:-]. Made from the URL's
     host and port when empty at registration.
@@ -102,7 +103,9 @@ class Worker(google.protobuf.message.Message):
     api_key: builtins.str
     """Sent to the worker as a bearer token in place of the agent's own. Input only: never returned."""
     engine: builtins.str
-    """"vllm", "sglang" or "openai". Empty: taken for "vllm"."""
+    """"vllm", "sglang" or "openai" (any other server of that API), which decides what it is asked for and where
+    its answers are read. Empty: what detected_engine says, or "vllm" until something is detected.
+    """
     state: Global___WorkerState.ValueType
     """Whether the operator lets calls go to it."""
     health: Global___WorkerHealth.ValueType
@@ -113,6 +116,8 @@ class Worker(google.protobuf.message.Message):
     """Why it is not healthy, in words. Output only."""
     ca_pem: builtins.str
     """PEM certificates that an "https" worker's own must descend from, instead of the system's."""
+    detected_engine: builtins.str
+    """What the server said it is when it was first found healthy. Empty: not asked yet. Output only."""
     @property
     def model_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The models that it serves, as agents name them. Empty: every model."""
@@ -141,8 +146,9 @@ class Worker(google.protobuf.message.Message):
         health_change_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         register_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         ca_pem: builtins.str = ...,
+        detected_engine: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["health_change_time", b"health_change_time", "register_time", b"register_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["api_key", b"api_key", "api_path", b"api_path", "ca_pem", b"ca_pem", "engine", b"engine", "health", b"health", "health_change_time", b"health_change_time", "health_message", b"health_message", "model_names", b"model_names", "register_time", b"register_time", "state", b"state", "url", b"url", "weight", b"weight", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["api_key", b"api_key", "api_path", b"api_path", "ca_pem", b"ca_pem", "detected_engine", b"detected_engine", "engine", b"engine", "health", b"health", "health_change_time", b"health_change_time", "health_message", b"health_message", "model_names", b"model_names", "register_time", b"register_time", "state", b"state", "url", b"url", "weight", b"weight", "worker_id", b"worker_id"]) -> None: ...
 
 Global___Worker: typing_extensions.TypeAlias = Worker

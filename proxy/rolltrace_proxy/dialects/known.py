@@ -1,0 +1,12 @@
+"""The dialects by the endpoint that agents call. A new one is added here."""
+
+from __future__ import annotations
+
+from rolltrace_proxy.dialects.interface import Dialect
+
+DIALECTS: dict[str, Dialect] = {}
+
+
+def dialect_of(endpoint: str) -> Dialect | None:
+    """The dialect of a path after "/v1/"; None where nothing is translated."""
+    return DIALECTS.get(endpoint)
