@@ -16,7 +16,7 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -30,6 +30,7 @@ from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.dialects.answer import translated
 from rolltrace_proxy.dialects.interface import Dialect, NotTranslatableError, Translation
 from rolltrace_proxy.dialects.known import dialect_of
+from rolltrace_proxy.engines.known import engine_of
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Fields, Request, Response
 from rolltrace_proxy.known_sessions import KnownSession
@@ -83,6 +84,7 @@ class Exchange:
         self._answer: Answer | None = None
         self._dialect = dialect_of(target.endpoint) if self._recorded else None
         self._translation: Translation | None = None
+        self._plan: Callable[..., Rewrite] | None = None
         self._limit = asyncio.timeout(shared.settings.total_timeout)
         self._cut: Refused | None = None
         self._check = 0
@@ -147,8 +149,8 @@ class Exchange:
             await self._replay(course.trace)
             return
         plan = self._admit(session, course)
-        response = await self._dispatch(plan)
-        plan = plan.sent()
+        plan, response = await self._dispatch(plan)
+        plan, self._plan = plan.sent(), None
         try:
             answer = await self._pass_on(plan, response)
         finally:
@@ -220,7 +222,9 @@ class Exchange:
                 untold = str(error)
             else:
                 endpoint, body = _CHAT, self._translation.body
-        plan = rewrite(endpoint, body, enforced=enforced, model=self._shared.settings.model, untold=untold)
+        model = self._shared.settings.model
+        self._plan = partial(rewrite, endpoint, body, enforced=enforced, model=model, untold=untold)
+        plan = self._plan()
         call.model, call.streamed = plan.model, plan.streamed
         call.labels = session.labels if session is not None else {}
         call.retried_trace_id = course.retried_trace_id
@@ -230,14 +234,16 @@ class Exchange:
         call.admit()
         return plan
 
-    async def _dispatch(self, plan: Rewrite) -> Response:
-        """The answer of the first worker that takes a connection; its call is counted until it `ended`."""
+    async def _dispatch(self, plan: Rewrite) -> tuple[Rewrite, Response]:
+        """The answer of the first worker that takes a connection, and what that was sent; its call is counted
+        until it `ended`."""
         workers, call = self._shared.workers, self._call
         candidates, refused = workers.candidates(), None
         names = routing.order(candidates, plan.model, call.session_id, call.trace_id)
         for worker in filter(None, map(workers.get, names[:MAX_ATTEMPTS])):
             breaker = workers.begun(worker.worker_id)
             call.dispatch(worker.worker_id)
+            plan = self._planned_for(worker, plan)
             try:
                 response = await self._shared.upstream.send(self._outgoing(worker, plan), breaker)
             except BaseException as error:
@@ -248,8 +254,15 @@ class Exchange:
                 refused = error
                 continue
             call.on(Event.ANSWER)
-            return response
+            return plan, response
         raise refused or Refused(Fault.NO_WORKER, routing.nobody(candidates, plan.model))
+
+    def _planned_for(self, worker: Worker, plan: Rewrite) -> Rewrite:
+        """The plan in the terms of the worker's engine."""
+        engine = engine_of(worker)
+        if engine is plan.engine or self._plan is None or not plan.captures:
+            return plan
+        return self._plan(engine=engine)
 
     def _outgoing(self, worker: Worker, plan: Rewrite) -> Outgoing:
         target = self._target
