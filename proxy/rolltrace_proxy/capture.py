@@ -19,7 +19,7 @@ from rolltrace_proxy.gaps import Gaps
 from rolltrace_proxy.prompts import ReadPrompt
 from rolltrace_proxy.raw_json import ANYTHING, INTEGER, OBJECT, STRING, Object, given, read, read_member
 from rolltrace_proxy.rewrite import Rewrite
-from rolltrace_proxy.tokens import PROMPT_KEY, Tokens, pack_text
+from rolltrace_proxy.tokens import PROMPT_KEY, LateTokens, Tokens, pack_text
 
 # vLLM's (FinishReason), and those of the OpenAI API.
 FINISH_REASONS = frozenset(
@@ -67,6 +67,7 @@ class Reader:
         self.error: str | None = None
         self.model = ""
         self._rewrite = rewrite
+        self._kind = LateTokens if rewrite.late else Tokens
         self._read_ids = read_prompt
         # Packed: thousands of streams hold theirs at once, and a list of numbers takes ten times as much.
         self._prompt: bytes | None = None
@@ -92,7 +93,7 @@ class Reader:
         self._read_prompt(given(choice, PROMPT_KEY), index)
         tokens = self._tokens.get(index)
         if tokens is None:
-            tokens = self._tokens[index] = Tokens(index, self.gaps, late=self._rewrite.late)
+            tokens = self._tokens[index] = self._kind(index, self.gaps)
         echoed = self._prompt_count if self._rewrite.echoes and not tokens.count else 0
         tokens.add(choice, speaks=speaks, echoed=echoed)
         reason = given(choice, "finish_reason")

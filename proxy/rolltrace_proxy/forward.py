@@ -16,7 +16,6 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -28,17 +27,19 @@ from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
 from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State, new_trace_id
 from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.dialects.answer import translated
-from rolltrace_proxy.dialects.interface import Dialect, NotTranslatableError, Translation
+from rolltrace_proxy.dialects.interface import Dialect, Translation
 from rolltrace_proxy.dialects.known import dialect_of
 from rolltrace_proxy.engines.known import engine_of
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Fields, Request, Response
 from rolltrace_proxy.known_sessions import KnownSession
 from rolltrace_proxy.paths import Target, at_worker
+from rolltrace_proxy.recorder import carry_out
 from rolltrace_proxy.replay import replay
 from rolltrace_proxy.retry import Repeat, Replay, Run
 from rolltrace_proxy.rewrite import Rewrite, rewrite
 from rolltrace_proxy.shared import Shared
+from rolltrace_proxy.translate import translate
 from rolltrace_proxy.upstream import Outgoing, never_sent
 from rolltrace_store.errors import StoreError
 
@@ -61,17 +62,11 @@ async def refuse(
     await request.reply(refused.status, "", [*refused.headers().items(), *ids], body)
 
 
-async def carry_out(work: Awaitable[None], timeout: float | None = None) -> None:
-    """Awaits work that must be done: it goes on, and its error is nobody's, if the caller is cancelled."""
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    done, _ = await asyncio.wait({task}, timeout=timeout)
-    for finished in done:
-        finished.result()
-
-
 class Exchange:
     """A request of the data plane, while it runs."""
+
+    _plan: partial[Rewrite]
+    """The request in the terms of an engine; until it is sent."""
 
     def __init__(self, shared: Shared, request: Request, target: Target) -> None:
         self._shared = shared
@@ -84,7 +79,7 @@ class Exchange:
         self._answer: Answer | None = None
         self._dialect = dialect_of(target.endpoint) if self._recorded else None
         self._translation: Translation | None = None
-        self._plan: Callable[..., Rewrite] | None = None
+        self._untold = ""
         self._limit = asyncio.timeout(shared.settings.total_timeout)
         self._cut: Refused | None = None
         self._check = 0
@@ -148,9 +143,13 @@ class Exchange:
         if isinstance(course, Replay):
             await self._replay(course.trace)
             return
+        if self._dialect is not None:
+            made = await translate(self._dialect, self._call, self._shared.store)
+            self._translation, self._untold = made
         plan = self._admit(session, course)
         plan, response = await self._dispatch(plan)
-        plan, self._plan = plan.sent(), None
+        plan = plan.sent()
+        del self._plan
         try:
             answer = await self._pass_on(plan, response)
         finally:
@@ -214,16 +213,10 @@ class Exchange:
         call = self._call
         enforced = session.sampling_params if session is not None else {}
         endpoint = call.endpoint if self._recorded else ""
-        body, untold = call.request, ""
-        if self._dialect is not None:
-            try:
-                self._translation = self._dialect.translate(body, call.trace_id)
-            except NotTranslatableError as error:
-                untold = str(error)
-            else:
-                endpoint, body = _CHAT, self._translation.body
-        model = self._shared.settings.model
-        self._plan = partial(rewrite, endpoint, body, enforced=enforced, model=model, untold=untold)
+        body, model = call.request, self._shared.settings.model
+        if self._translation is not None:
+            endpoint, body = _CHAT, self._translation.body
+        self._plan = partial(rewrite, endpoint, body, enforced=enforced, model=model, untold=self._untold)
         plan = self._plan()
         call.model, call.streamed = plan.model, plan.streamed
         call.labels = session.labels if session is not None else {}
@@ -235,15 +228,15 @@ class Exchange:
         return plan
 
     async def _dispatch(self, plan: Rewrite) -> tuple[Rewrite, Response]:
-        """The answer of the first worker that takes a connection, and what that was sent; its call is counted
-        until it `ended`."""
+        """The answer of the first worker that takes a connection; its call is counted until it `ended`."""
         workers, call = self._shared.workers, self._call
         candidates, refused = workers.candidates(), None
         names = routing.order(candidates, plan.model, call.session_id, call.trace_id)
         for worker in filter(None, map(workers.get, names[:MAX_ATTEMPTS])):
             breaker = workers.begun(worker.worker_id)
-            call.dispatch(worker.worker_id)
-            plan = self._planned_for(worker, plan)
+            call.dispatch(worker.worker_id, workers.policy_version)
+            if plan.captures and (engine := engine_of(worker)) is not plan.engine:
+                plan = self._plan(engine=engine)
             try:
                 response = await self._shared.upstream.send(self._outgoing(worker, plan), breaker)
             except BaseException as error:
@@ -256,13 +249,6 @@ class Exchange:
             call.on(Event.ANSWER)
             return plan, response
         raise refused or Refused(Fault.NO_WORKER, routing.nobody(candidates, plan.model))
-
-    def _planned_for(self, worker: Worker, plan: Rewrite) -> Rewrite:
-        """The plan in the terms of the worker's engine."""
-        engine = engine_of(worker)
-        if engine is plan.engine or self._plan is None or not plan.captures:
-            return plan
-        return self._plan(engine=engine)
 
     def _outgoing(self, worker: Worker, plan: Rewrite) -> Outgoing:
         target = self._target

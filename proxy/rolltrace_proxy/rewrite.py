@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from rolltrace_proxy.engines.interface import ID_KEYS, LOGPROB_KEYS, Ask, Engine
 from rolltrace_proxy.engines.vllm import ALL_WISHES, CHAT, TELLING, TRUE, VLLM
-from rolltrace_proxy.raw_json import INTEGER, STRING, Object, given, read_member, read_object, write
+from rolltrace_proxy.raw_json import INTEGER, STRING, Object, read_member, read_object, write
 
 TOKEN_ENDPOINTS = frozenset(ALL_WISHES)
 
@@ -71,9 +71,8 @@ def rewrite(
     Raises ValueError when an enforced value cannot be written as JSON.
     """
     captures = endpoint in TOKEN_ENDPOINTS
-    fields = read_object(body)
-    imposes = bool(enforced or model)
-    if captures and fields is not None and engine is VLLM and not imposes and TELLING.isdisjoint(fields):
+    fields, usual = read_object(body), engine is VLLM and not (enforced or model)
+    if usual and captures and fields is not None and TELLING.isdisjoint(fields):
         return _asking_for_all(endpoint, body, fields)
     spliceable = fields is not None
     if fields is None:
@@ -81,22 +80,29 @@ def rewrite(
     if fields is None:
         unasked = "the request is not a JSON object" if captures else untold
         return Rewrite(endpoint, body, "", streamed=False, captures=captures, unasked=unasked, engine=engine)
-    chat = endpoint == CHAT
     changes = _imposed(fields, enforced if captures else {}, model)
     ask = engine.ask(endpoint, fields, fields | changes) if captures else Ask(unasked=untold)
     changes |= ask.members
     sent = fields | changes
+    if spliceable and fields.keys().isdisjoint(changes):
+        body = _splice(body, write(changes)[1:-1], fields)
+    else:
+        body = _joined(sent)
+    return _asking(endpoint, body, sent, ask, engine)
+
+
+def _asking(endpoint: str, body: bytes, sent: Object, ask: Ask, engine: Engine) -> Rewrite:
+    """body: that of sent."""
+    chat = endpoint == CHAT
     return Rewrite(
         endpoint,
-        body=_splice(body, write(changes)[1:-1], fields)
-        if spliceable and fields.keys().isdisjoint(changes)
-        else _joined(sent),
-        model=read_member(STRING, sent, "model") or "",
-        streamed=sent.get("stream") == TRUE,
-        captures=captures,
-        added=ask.added,
-        unasked=ask.unasked,
-        echoes=not chat and given(sent, "echo") == TRUE,
+        body,
+        read_member(STRING, sent, "model") or "",
+        sent.get("stream") == TRUE,
+        endpoint in TOKEN_ENDPOINTS,
+        ask.added,
+        ask.unasked,
+        echoes=not chat and sent.get("echo") == TRUE,
         choices=(read_member(INTEGER, sent, "n") or 0) if chat else 0,
         engine=engine,
         plain=ask.plain,

@@ -104,7 +104,7 @@ class StreamAnswer:
                 self._held.append(self._forward(parse_event(rest)))
             self._read_kept()
             if not self._rewrite.captures:
-                self._reader.gaps.note(gaps.ENDPOINT, "no tokens are captured on this endpoint")
+                self._reader.gaps.note_uncaptured(self._rewrite.unasked)
                 self._captured = Captured(gaps=self._reader.gaps.messages())
             else:
                 self._captured = self._reader.finish(
@@ -153,21 +153,19 @@ class StreamAnswer:
             return None
         if tokens is not None:
             choices[0].update(tokens)
-        engine, added = self._rewrite.engine, self._rewrite.added
+        engine = self._rewrite.engine
         told, settled = engine.settle(top, choices)
         self._reader.read_top(told, choice_count=len(choices))
-        indexes = [
-            self._reader.read_choice(place, choice, speaks=_speaks(choice))
-            for place, choice in enumerate(settled)
-        ]
-        taken = [engine.take_out(fields, added) for fields in (top, *choices)]
-        if any(taken) and engine.says_nothing(top, choices):
+        indexes: list[int] = []
+        for place, choice in enumerate(settled):
+            indexes.append(self._reader.read_choice(place, choice, speaks=_speaks(choice)))
+        taken = engine.take_out(top, choices, self._rewrite.added)
+        if taken and engine.says_nothing(top, choices):
             return {}
-        indexed = list(zip(indexes, choices, strict=False))
         top["choices"] = NULL  # the same in every chunk, for the merge
-        if not self._merge.add(top, indexed):
+        if not self._merge.add(top, zip(indexes, choices, strict=False)):
             self._reader.gaps.note(gaps.UNREADABLE, f"not merged: {gaps.quote(data)}")
-        return {**top, "choices": choices} if any(taken) else None
+        return {**top, "choices": choices} if taken else None
 
     def _read_other(self, top: Object | None, data: bytes) -> None:
         """An event that is no chunk with choices: an error, usage alone, or something unknown."""

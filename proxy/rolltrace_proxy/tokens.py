@@ -4,8 +4,6 @@ Rules. A log-probability belongs to the id that came at the same place of the sa
 holds unequal numbers of both, nobody knows which belong together, and the completion keeps its ids and no
 log-probabilities. Where the worker gave null, or nothing for a piece, stands NaN. Nothing is filled with 0.
 
-An engine that gives the ids of a stream at its end (late) makes one piece of the whole stream.
-
 The places are vLLM's, where engines put what other servers give.
 """
 
@@ -80,11 +78,9 @@ def pack_logprobs(values: Sequence[float | None]) -> tuple[bytes, int] | None:
 class Tokens:
     """One completion's sampled ids and log-probabilities."""
 
-    def __init__(self, index: int, noted: Gaps, *, late: bool = False) -> None:
+    def __init__(self, index: int, noted: Gaps) -> None:
         self._index = index
         self._gaps = noted
-        self._late = late
-        self._spoke = False
         self._ids = bytearray()
         self._logprobs = bytearray()
         self._given = False
@@ -93,16 +89,10 @@ class Tokens:
 
     def add(self, choice: Object, *, speaks: bool, echoed: int = 0) -> None:
         """One piece. speaks: it holds text; echoed: that many prompt tokens may lead its logprobs."""
-        self._spoke = self._spoke or speaks
-        count = self._add_ids(given(choice, ID_KEY), speaks=speaks and not self._late)
-        if count is None and not self._late:
-            return
-        value = given(choice, LOGPROBS_KEY)
-        values = None if value is None else self._read_logprobs(value)
-        if count is None or self._late:
-            self._pack(values or [])
-        else:
-            self._add_logprobs(values, count, echoed)
+        count = self._add_ids(given(choice, ID_KEY), speaks=speaks)
+        if count is not None:
+            value = given(choice, LOGPROBS_KEY)
+            self._add_logprobs(None if value is None else self._read_logprobs(value), count, echoed)
 
     def _add_ids(self, value: Raw | None, *, speaks: bool) -> int | None:
         """How many; None when they are not to be had."""
@@ -123,27 +113,18 @@ class Tokens:
             values = (None,) * count
         elif echoed and len(values) == echoed + count:
             values = values[echoed:]
-        self._pack(values)
-        if len(values) != count:
-            self._mismatch(count, len(values))
-
-    def _pack(self, values: Sequence[float | None]) -> None:
         packed = pack_logprobs(values)
         if packed is None:
             self._note(gaps.LOGPROBS, "a log-probability is beyond 32-bit floats")
             packed = _NAN * len(values), len(values)
+        if len(values) != count:
+            self._note_mismatch(count, len(values))
         self._logprobs += packed[0]
         self._unknown += packed[1]
 
-    def _mismatch(self, ids: int, logprobs: int) -> None:
+    def _note_mismatch(self, ids: int, logprobs: int) -> None:
         self._aligned = False
         self._note(gaps.MISMATCH, f"{ids} ids came with {logprobs} log-probabilities")
-
-    def _compare_late(self) -> None:
-        if not self._logprobs:
-            self._unknown = self.count
-        elif self._given and len(self._logprobs) != len(self._ids):
-            self._mismatch(self.count, len(self._logprobs) // 4)
 
     def _read_logprobs(self, value: Raw) -> list[float | None] | None:
         values = read_logprobs(value)
@@ -161,9 +142,7 @@ class Tokens:
     def finish(self, *, unasked: str, ended: bool) -> tuple[bytes, bytes]:
         """Ids and log-probabilities, as rolltrace.v1.Completion holds them; notes what is missing."""
         why = f"; not asked for: {unasked}" if unasked else ""
-        if self._late:
-            self._compare_late()
-        if not self._given and (ended or (self._late and self._spoke)):
+        if not self._given and ended:
             self._note(gaps.TOKEN_IDS, f"the worker gave no sampled ids{why}")
         if not self._aligned:
             return bytes(self._ids), b""
@@ -172,3 +151,26 @@ class Tokens:
             self._note(gaps.LOGPROBS, said)
         known = self._unknown < self.count
         return bytes(self._ids), bytes(self._logprobs) if known else b""
+
+
+class LateTokens(Tokens):
+    """Of an engine that gives the ids of a stream at its end: the whole stream is one piece."""
+
+    def __init__(self, index: int, noted: Gaps) -> None:
+        super().__init__(index, noted)
+        self._spoke = False
+
+    def add(self, choice: Object, *, speaks: bool, echoed: int = 0) -> None:
+        self._spoke = self._spoke or speaks
+        self._add_ids(given(choice, ID_KEY), speaks=False)
+        value = given(choice, LOGPROBS_KEY)
+        values = None if value is None else self._read_logprobs(value)
+        if values is not None:
+            self._add_logprobs(values, len(values), 0)
+
+    def finish(self, *, unasked: str, ended: bool) -> tuple[bytes, bytes]:
+        if not self._logprobs:
+            self._unknown = self.count
+        elif self._given and len(self._logprobs) != len(self._ids):
+            self._note_mismatch(self.count, len(self._logprobs) // 4)
+        return super().finish(unasked=unasked, ended=ended or self._spoke)

@@ -38,7 +38,7 @@ def read_carefully(
         return body, Captured(response_json=body, error=said or f"the worker answered HTTP {status}")
     reader = Reader(rewrite, read_prompt)
     if not rewrite.captures:
-        reader.gaps.note(gaps.ENDPOINT, "no tokens are captured on this endpoint")
+        reader.gaps.note_uncaptured(rewrite.unasked)
         return body, Captured(response_json=body, gaps=reader.gaps.messages())
     choices = None if top is None else read_member(OBJECTS, top, "choices")
     if top is None or choices is None:
@@ -67,8 +67,7 @@ def _message_json(choice: Object) -> bytes:
 
 def _stripped(rewrite: Rewrite, body: bytes, top: Object, choices: list[Object]) -> bytes:
     """The body without what Rolltrace asked for; it is taken out of top and choices."""
-    taken = [rewrite.engine.take_out(fields, rewrite.added) for fields in (top, *choices)]
-    if not any(taken):
+    if not rewrite.engine.take_out(top, choices, rewrite.added):
         return body
     top["choices"] = Raw(write(choices))
     return write(top)

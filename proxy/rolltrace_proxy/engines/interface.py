@@ -88,9 +88,9 @@ class Engine(Protocol):
         come out in their order, and after them may come some that hold tokens alone."""
         ...
 
-    def take_out(self, fields: Object, added: tuple[str, ...]) -> bool:
-        """Makes an answer, a chunk or a choice what it would be if nothing had been asked for; whether it was
-        anything else."""
+    def take_out(self, top: Object, choices: list[Object], added: tuple[str, ...]) -> bool:
+        """Makes an answer or chunk what it would be if nothing had been asked for; whether it was anything
+        else."""
         ...
 
     def says_nothing(self, top: Object, choices: list[Object]) -> bool:

@@ -23,7 +23,7 @@ class _Openai:
     def settle(self, top: Object, choices: list[Object]) -> tuple[Object, list[Object]]:
         return top, choices
 
-    def take_out(self, fields: Object, added: tuple[str, ...]) -> bool:
+    def take_out(self, top: Object, choices: list[Object], added: tuple[str, ...]) -> bool:
         return False
 
     def says_nothing(self, top: Object, choices: list[Object]) -> bool:

@@ -17,7 +17,7 @@ from binascii import Error, a2b_base64
 from msgspec import Raw
 
 from rolltrace_proxy.engines.interface import ID_KEYS, LOGPROB_KEYS, Array, Ask, Command, Controls, Engine
-from rolltrace_proxy.engines.vllm import CHAT, FALSE, TRUE, checked, is_silent, lacks_ids, lacks_logprobs
+from rolltrace_proxy.engines.vllm import CHAT, NO, NO_LOGPROBS, TRUE, VLLM, checked
 from rolltrace_proxy.raw_json import NULL, OBJECT, RAWS, Object, given, read_member, write
 
 _EXT = "sglext"
@@ -49,16 +49,16 @@ class _Sglang:
         added = _unasked_experts(agent)
         if chat:
             for name in (_INPUT, _OUTPUT):
-                if given(agent, _ASKS[name]) in (None, FALSE):
+                if given(agent, _ASKS[name]) in NO:
                     members[_ASKS[name]] = TRUE
                     added += (name,)
         else:
-            added += ID_KEYS if lacks_ids(agent) else ()
-            if lacks_ids(sent):
+            added += ID_KEYS if given(agent, "return_token_ids") in NO else ()
+            if given(sent, "return_token_ids") in NO:
                 members["return_token_ids"] = TRUE
-        if lacks_logprobs(sent, chat=chat):
+        if given(sent, "logprobs") in NO_LOGPROBS[endpoint]:
             members["logprobs"] = TRUE if chat else Raw(b"0")
-        if lacks_logprobs(agent, chat=chat):
+        if given(agent, "logprobs") in NO_LOGPROBS[endpoint]:
             added += LOGPROB_KEYS
         return Ask(members, added, late=chat and given(sent, "stream") == TRUE)
 
@@ -79,23 +79,18 @@ class _Sglang:
             _put(settled[0], _EXPERTS, ext.get(_EXPERTS))
         return told, settled
 
-    def take_out(self, fields: Object, added: tuple[str, ...]) -> bool:
+    def take_out(self, top: Object, choices: list[Object], added: tuple[str, ...]) -> bool:
         """Log-probabilities that were not asked for are null, all else is not there."""
-        taken = _without(fields, [key for key in added if key in ID_KEYS])
-        if "logprobs" in added and given(fields, "logprobs") is not None:
-            fields["logprobs"], taken = NULL, True
-        ext = read_member(OBJECT, fields, _EXT)
-        if ext is not None and _without(ext, [key for key in added if key in _ASKS]):
-            taken = True
-            if ext:
-                fields[_EXT] = Raw(write(ext))
-            else:
-                del fields[_EXT]
+        taken = _without_ext(top, [key for key in added if key in _ASKS])
+        for choice in choices:
+            taken = _without(choice, [key for key in added if key in ID_KEYS]) or taken
+            if "logprobs" in added and given(choice, "logprobs") is not None:
+                choice["logprobs"], taken = NULL, True
         return taken
 
     def says_nothing(self, top: Object, choices: list[Object]) -> bool:
         if choices:
-            return all(is_silent(choice) for choice in choices)
+            return VLLM.says_nothing(top, choices)
         return _EXT not in top and given(top, "usage") is None
 
     def experts(self, encoded: bytes) -> Array | None:
@@ -111,7 +106,17 @@ SGLANG: Engine = _Sglang()
 
 
 def _unasked_experts(agent: Object) -> tuple[str, ...]:
-    return (_EXPERTS,) if given(agent, _ASKS[_EXPERTS]) in (None, FALSE) else ()
+    return (_EXPERTS,) if given(agent, _ASKS[_EXPERTS]) in NO else ()
+
+
+def _without_ext(top: Object, keys: list[str]) -> bool:
+    ext = read_member(OBJECT, top, _EXT)
+    if ext is None or not _without(ext, keys):
+        return False
+    del top[_EXT]
+    if ext:
+        top[_EXT] = Raw(write(ext))
+    return True
 
 
 def _put(fields: Object, key: str, value: Raw | None) -> None:

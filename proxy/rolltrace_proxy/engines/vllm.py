@@ -18,6 +18,7 @@ from __future__ import annotations
 import ast
 import re
 from binascii import Error, a2b_base64
+from functools import partial
 from typing import cast
 
 from msgspec import Raw
@@ -28,6 +29,10 @@ from rolltrace_proxy.raw_json import ANYTHING, NULL, OBJECT, Object, given, read
 TRUE = Raw(b"true")
 FALSE = Raw(b"false")
 CHAT = "chat/completions"
+
+NO = (None, FALSE)
+NO_LOGPROBS = {CHAT: NO, "completions": (None,)}
+"""Completions count: there logprobs: 0 gives the sampled token's own, and false counts as 0."""
 
 TELLING = frozenset(
     {"return_token_ids", "logprobs", "top_logprobs", "logprob_token_ids", "echo", "n", "include_reasoning"}
@@ -41,6 +46,7 @@ ALL_WISHES = {
 
 _REASONING = "reasoning"
 _SILENT = (Raw(b"{}"), Raw(b'{"reasoning":null}'), Raw(b'{"reasoning_content":null}'))
+_TOLD = ("finish_reason", "logprobs", "token_ids")
 _GRAMMARS = ("response_format", "structured_outputs", "tool_choice")
 _FREE = (None, Raw(b'"auto"'), Raw(b'"none"'), Raw(b'{"type":"text"}'))
 
@@ -61,16 +67,19 @@ class _Vllm:
 
     def ask(self, endpoint: str, agent: Object, sent: Object) -> Ask:
         chat = endpoint == CHAT
-        unasked = _reason_not_to_ask(sent, chat=chat)
-        added = _added(agent, chat=chat)
-        if unasked:
+        no_logprobs = NO_LOGPROBS[endpoint]
+        added = ID_KEYS if given(agent, "return_token_ids") in NO else ()
+        if given(agent, "logprobs") in no_logprobs:
+            added += LOGPROB_KEYS
+        silent = given(sent, "logprobs") in no_logprobs
+        if unasked := _reason_not_to_ask(sent, chat=chat, silent=silent):
             return Ask(added=added, unasked=unasked, plain=True)
         members: Object = {}
-        if lacks_ids(sent):
+        if given(sent, "return_token_ids") in NO:
             members["return_token_ids"] = TRUE
-        if lacks_logprobs(sent, chat=chat):
+        if silent:
             members["logprobs"] = TRUE if chat else Raw(b"0")
-        if not chat or given(sent, "include_reasoning") != FALSE:
+        if not chat or sent.get("include_reasoning") != FALSE:
             return Ask(members, added, plain=True)
         if reason := _reason_to_keep_hidden(sent, added):
             return Ask(members, added, reason, plain=True)
@@ -79,15 +88,21 @@ class _Vllm:
     def settle(self, top: Object, choices: list[Object]) -> tuple[Object, list[Object]]:
         return top, choices
 
-    def take_out(self, fields: Object, added: tuple[str, ...]) -> bool:
+    def take_out(self, top: Object, choices: list[Object], added: tuple[str, ...]) -> bool:
         """What was not asked for is null."""
-        present = [key for key in added if key in fields and fields[key] != NULL]
-        for key in present:
-            fields[key] = NULL
-        return _without_reasoning(fields) or bool(present) if _REASONING in added else bool(present)
+        taken = False
+        for fields in (top, *choices):
+            for key in added:
+                if key in fields and fields[key] != NULL:
+                    fields[key] = NULL
+                    taken = True
+        return _without_reasoning(choices) or taken if _REASONING in added else taken
 
     def says_nothing(self, top: Object, choices: list[Object]) -> bool:
-        return bool(choices) and all(is_silent(choice) for choice in choices)
+        for choice in choices:
+            if choice.get("delta") not in _SILENT or any(map(partial(given, choice), _TOLD)):
+                return False
+        return bool(choices)
 
     def experts(self, encoded: bytes) -> Array | None:
         """base64 of a file in numpy's format: tokens but the last, layers, experts of a token."""
@@ -118,34 +133,13 @@ def checked(data: bytes, dtype: str, shape: tuple[object, ...]) -> Array | None:
     return Array(data, dtype, tuple(sides)) if size == len(data) and data else None
 
 
-def lacks_ids(fields: Object) -> bool:
-    return given(fields, "return_token_ids") in (None, FALSE)
-
-
-def lacks_logprobs(fields: Object, *, chat: bool) -> bool:
-    """Completions count: there logprobs: 0 gives the sampled token's own, and false counts as 0."""
-    value = given(fields, "logprobs")
-    return value is None or (chat and value == FALSE)
-
-
-def is_silent(choice: Object) -> bool:
-    """Whether a choice of a chunk tells neither text nor tokens nor an end."""
-    said = (given(choice, key) for key in ("finish_reason", "logprobs", "token_ids"))
-    return choice.get("delta") in _SILENT and not any(said)
-
-
-def _added(agent: Object, *, chat: bool) -> tuple[str, ...]:
-    ids = ID_KEYS if lacks_ids(agent) else ()
-    return ids + LOGPROB_KEYS if lacks_logprobs(agent, chat=chat) else ids
-
-
-def _reason_not_to_ask(fields: Object, *, chat: bool) -> str:
-    dependent = ("top_logprobs", "logprob_token_ids") if chat else ("logprob_token_ids",)
-    if lacks_logprobs(fields, chat=chat):
-        for key in dependent:
+def _reason_not_to_ask(fields: Object, *, chat: bool, silent: bool) -> str:
+    """silent: no log-probabilities are asked for."""
+    if silent:
+        for key in ("top_logprobs", "logprob_token_ids") if chat else ("logprob_token_ids",):
             if read_member(ANYTHING, fields, key):
                 return f"{key} without logprobs is for the worker to refuse"
-    if not chat and given(fields, "echo") not in (None, FALSE):
+    if not chat and given(fields, "echo") not in NO:
         return "with echo, asking for ids takes the prompt's text out of the answer"
     return ""
 
@@ -160,14 +154,15 @@ def _reason_to_keep_hidden(fields: Object, added: tuple[str, ...]) -> str:
     return ""
 
 
-def _without_reasoning(choice: Object) -> bool:
-    """Takes the reasoning out of a choice's message or delta; whether there was any."""
+def _without_reasoning(choices: list[Object]) -> bool:
+    """Takes the reasoning out of messages and deltas; whether there was any."""
     taken = False
-    for key in ("message", "delta"):
-        said = read_member(OBJECT, choice, key)
-        if said is not None and given(said, _REASONING) is not None:
-            choice[key] = Raw(write(said | {_REASONING: NULL}))
-            taken = True
+    for choice in choices:
+        for key in ("message", "delta"):
+            said = read_member(OBJECT, choice, key)
+            if said is not None and given(said, _REASONING) is not None:
+                choice[key] = Raw(write(said | {_REASONING: NULL}))
+                taken = True
     return taken
 
 
