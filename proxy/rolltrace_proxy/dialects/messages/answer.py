@@ -22,6 +22,7 @@ from rolltrace_proxy.raw_json import (
     OBJECTS,
     STRING,
     Object,
+    Value,
     given,
     read,
     read_member,
@@ -74,9 +75,9 @@ class Block:
         said = self.said.strip()
         if said in ("", "null"):
             return NO_INPUT
-        data = said.encode()
-        if isinstance(read(ANYTHING, data), dict):
-            return Raw(data)
+        value: Value = read(ANYTHING, said.encode())
+        if isinstance(value, dict):
+            return Raw(said.encode())
         return Raw(write({INVALID: self.said}))
 
     def content(self, signature: str) -> dict[str, object]:
@@ -107,7 +108,7 @@ class Message:
         elif prompt_tokens and not self._usage.prompt_tokens:
             self._usage.prompt_tokens = prompt_tokens
         self.model = self.model or read_member(STRING, chunk, "model") or ""
-        for choice in choices or ():
+        for choice in choices or []:
             if read_member(INTEGER, choice, "index") in (0, None):
                 self._add_choice(choice)
 
@@ -117,7 +118,8 @@ class Message:
         thought = read_member(STRING, delta, "reasoning") or read_member(STRING, delta, "reasoning_content")
         self._say("thinking", thought)
         self._say("text", read_member(STRING, delta, "content"))
-        for place, call in enumerate(read_member(OBJECTS, delta, "tool_calls") or ()):
+        calls = read_member(OBJECTS, delta, "tool_calls")
+        for place, call in enumerate(calls or []):
             self._call(place, call)
         reason = read_member(STRING, choice, "finish_reason")
         if reason:

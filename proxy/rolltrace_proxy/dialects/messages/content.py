@@ -222,10 +222,10 @@ def _tool_result(block: Fields, where: str) -> list[Fields]:
         if inner["type"] == "tool_reference":
             references.append({"type": "tool_reference", "name": inner.get("tool_name") or inner.get("name")})
             continue
-        for part in [inner] if inner["type"] == "text" else _parts(inner, at):
+        for part in _parts(inner, at):
             match part:
-                case {"type": "text"}:
-                    texts.append(_text(part, at))
+                case {"type": "text", "text": str() as text}:
+                    texts.append(text)
                 case _:
                     others.append(part)
     messages: list[Fields] = [{"role": "tool", "tool_call_id": called, "content": "\n".join(texts)}]
