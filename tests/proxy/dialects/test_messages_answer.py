@@ -144,8 +144,8 @@ def test_a_tools_block_ends_when_the_next_one_begins() -> None:
 
 
 def test_an_input_that_is_awaited_eagerly_comes_in_pieces() -> None:
-    tool = {"name": "a", "input_schema": {}, "eager_input_streaming": True}
-    asked = {**json.loads(BODY), "tools": [tool]}
+    tool: Json = {"name": "a", "input_schema": {}, "eager_input_streaming": True}
+    asked: Json = {**json.loads(BODY), "tools": [tool]}
     reply = translation(json.dumps(asked).encode()).reply()
     fed = [reply.feed(_object(chunk(tool_calls=[call(0, said, "a")])), 0) for said in ('{"x":', "1}")]
     pieces = [parse(events)[-1]["delta"]["partial_json"] for events in fed]
