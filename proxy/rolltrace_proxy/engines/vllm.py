@@ -68,7 +68,7 @@ class _Vllm:
     def ask(self, endpoint: str, agent: Object, sent: Object) -> Ask:
         chat = endpoint == CHAT
         no_logprobs = NO_LOGPROBS[endpoint]
-        added = ID_KEYS if given(agent, "return_token_ids") in NO else ()
+        added: tuple[str, ...] = ID_KEYS if given(agent, "return_token_ids") in NO else ()
         if given(agent, "logprobs") in no_logprobs:
             added += LOGPROB_KEYS
         silent = given(sent, "logprobs") in no_logprobs
