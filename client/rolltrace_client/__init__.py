@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     )
     from .status import Status
     from .traces import (
+        Blob,
+        BlobArray,
         CallError,
         CallStatus,
         CaptureGap,
@@ -73,6 +75,8 @@ __all__ = [
     "AlreadyExists",
     "AsyncClient",
     "AsyncSubscription",
+    "Blob",
+    "BlobArray",
     "CallError",
     "CallStatus",
     "CaptureGap",
@@ -144,7 +148,10 @@ _HOMES = {
         "SessionState"
     ),
     "status": "Status",
-    "traces": "CallError CallStatus CaptureGap CaptureGapKind Completion Trace Usage VersionSpan View",
+    "traces": (
+        "Blob BlobArray CallError CallStatus CaptureGap CaptureGapKind Completion Trace Usage VersionSpan "
+        "View"
+    ),
     "verification": "Verification verify",
     "workers": "Worker WorkerHealth WorkerState",
 }
