@@ -10,7 +10,14 @@ from hashlib import sha256
 from google.protobuf.message import Message
 
 from rolltrace import compact, digest
-from rolltrace.v1 import event_pb2, session_pb2, session_service_pb2, trace_pb2, worker_pb2
+from rolltrace.v1 import (
+    event_pb2,
+    policy_service_pb2,
+    session_pb2,
+    session_service_pb2,
+    trace_pb2,
+    worker_pb2,
+)
 
 EPOCH = "epoch:one"
 BATCH = 3
@@ -29,6 +36,7 @@ class State:
         self.gone: set[bytes] = set()
         """Digests of blobs that are cut out, but not there any more."""
         self.log: list[event_pb2.Event] = []
+        self.policy = policy_service_pb2.Policy()
         self.answered: dict[str, Message] = {}
         self.calls: Counter[str] = Counter()
         self.subscribed = threading.Event()
