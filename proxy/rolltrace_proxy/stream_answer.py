@@ -107,7 +107,7 @@ class StreamAnswer:
                 self._held.append(self._forward(parse_event(rest)))
             self._read_kept()
             if not self._rewrite.captures:
-                self._reader.gaps.note(gaps.ENDPOINT, "no tokens are captured on this endpoint")
+                self._reader.gaps.note_uncaptured(self._rewrite.unasked)
                 self._captured = Captured(gaps=self._reader.gaps.messages())
             else:
                 self._captured = self._reader.finish(
