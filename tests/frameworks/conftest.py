@@ -92,7 +92,9 @@ def direct(agent: Callable[[Case], Script], worker_url: str) -> Callable[[Case, 
 
     def run(case: Case, stream: bool) -> list[Seen]:
         if (case, stream) not in seen:
-            seen[case, stream] = agent(case).run(case, f"{worker_url}/v1", "unused", model=MODEL, stream=stream)
+            seen[case, stream] = agent(case).run(
+                case, f"{worker_url}/v1", "unused", model=MODEL, stream=stream
+            )
         return seen[case, stream]
 
     return run

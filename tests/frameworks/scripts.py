@@ -37,7 +37,9 @@ class Script:
 
     def __init__(self, case: Case, log: Path) -> None:
         self.log = log
-        kept = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))
+        }
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 [environment(case.framework) / "bin" / "python", case.script],

@@ -1,4 +1,4 @@
-"""The frameworks that are run, and what of them: the one table that the suite, the README and the docs share."""
+"""The frameworks that are run, and what of them: the one table that the suite and the README share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENDPOINTS = {"chat": "chat/completions", "responses": "responses", "messages": "
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One API of one framework. `function`: of its agent script. `by_default`: what it speaks when not told."""
+    """One API of one framework. `function`: of its agent script. `by_default`: what it speaks untold."""
 
     framework: str
     api: str
@@ -59,10 +59,12 @@ def versions() -> dict[str, str]:
 
 
 def markdown() -> str:
-    """The README's table: a framework that stands in it is green in every column, streamed or not."""
-    head = "| framework | version | as | recorded endpoint |\n|---|---|---|---|\n"
-    return head + "".join(
+    """The README's table. The suite runs every row streamed and not, by URL and by key, and asks the same."""
+    head = "| framework | version | as | endpoint | session in | streamed | answers | tokens |\n"
+    rows = (
         f"| {case.framework} | {versions()[case.framework]} | {case.said}"
-        f"{', its default' if case.by_default else ''} | `{case.endpoint}` |\n"
+        f"{' (its default)' if case.by_default else ''} | `{case.endpoint}` "
+        "| URL, key | yes, no | equal | all |\n"
         for case in CASES
     )
+    return "".join([head, "|---" * 8 + "|\n", *rows])

@@ -102,7 +102,10 @@ def assert_whole(trace: Trace, answer: Seen, worker_url: str) -> None:
     assert len(ids) == len(logprobs) > 0
     assert all(math.isfinite(logprob) and logprob <= 0 for logprob in logprobs)
     assert trace.usage is not None
-    assert (len(trace.prompt_token_ids), len(ids)) == (trace.usage.prompt_tokens, trace.usage.completion_tokens)
+    assert (len(trace.prompt_token_ids), len(ids)) == (
+        trace.usage.prompt_tokens,
+        trace.usage.completion_tokens,
+    )
     said: dict[str, Any] = completion.message
     recorded = [call["function"] for call in said.get("tool_calls") or []]
     calls = [(call["name"], json.loads(call["arguments"])) for call in answer["calls"]]

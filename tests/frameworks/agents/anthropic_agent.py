@@ -49,9 +49,7 @@ def messages(base_url: str, api_key: str, model: str, stream: bool) -> Iterator[
 def said(message) -> Seen:
     text = "".join(block.text for block in message.content if block.type == "text")
     calls = [(b.id, b.name, json.dumps(b.input)) for b in message.content if b.type == "tool_use"]
-    return answer(
-        text, calls, message.stop_reason, (message.usage.input_tokens, message.usage.output_tokens)
-    )
+    return answer(text, calls, message.stop_reason, (message.usage.input_tokens, message.usage.output_tokens))
 
 
 if __name__ == "__main__":

@@ -23,9 +23,7 @@ def chat(base_url: str, api_key: str, model: str, stream: bool) -> Iterator[Seen
 
 
 def responses(base_url: str, api_key: str, model: str, stream: bool) -> Iterator[Seen]:
-    llm = ChatOpenAI(
-        base_url=base_url, api_key=api_key, model=model, temperature=0, use_responses_api=True
-    )
+    llm = ChatOpenAI(base_url=base_url, api_key=api_key, model=model, temperature=0, use_responses_api=True)
     return talk(llm, stream)
 
 
@@ -53,7 +51,9 @@ def talk(llm: ChatOpenAI, stream: bool) -> Iterator[Seen]:
 
 def said(message) -> Seen:
     calls = [(call["id"], call["name"], json.dumps(call["args"])) for call in message.tool_calls]
-    usage = message.usage_metadata and tuple(message.usage_metadata[k] for k in ("input_tokens", "output_tokens"))
+    usage = message.usage_metadata and tuple(
+        message.usage_metadata[k] for k in ("input_tokens", "output_tokens")
+    )
     told = message.response_metadata
     return answer(message.text, calls, told.get("finish_reason") or told.get("status"), usage)
 

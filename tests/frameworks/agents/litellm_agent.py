@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import litellm
 from runs import INSTRUCTIONS, QUESTIONS, Seen, answer, serve
@@ -21,30 +21,43 @@ def get_weather(city: str) -> str:
 
 
 def chat(base_url: str, api_key: str, model: str, stream: bool) -> Iterator[Seen]:
-    return talk("openai", base_url, api_key, model, stream)
+    gateway = {"api_base": base_url, "api_key": api_key}
+
+    def complete(messages, tools, **settings):
+        return litellm.completion(
+            model=f"openai/{model}", messages=messages, tools=tools, **settings, **gateway
+        )
+
+    return talk(complete, stream)
 
 
 def hosted_vllm(base_url: str, api_key: str, model: str, stream: bool) -> Iterator[Seen]:
-    return talk("hosted_vllm", base_url, api_key, model, stream)
+    gateway = {"api_base": base_url, "api_key": api_key}
+
+    def complete(messages, tools, **settings):
+        return litellm.completion(
+            model=f"hosted_vllm/{model}", messages=messages, tools=tools, **settings, **gateway
+        )
+
+    return talk(complete, stream)
 
 
-def talk(provider: str, base_url: str, api_key: str, model: str, stream: bool) -> Iterator[Seen]:
+def talk(complete: Callable, stream: bool) -> Iterator[Seen]:
     tools = [{"type": "function", "function": TOOL}]
     messages = [{"role": "system", "content": INSTRUCTIONS}]
     for question in QUESTIONS:
         messages.append({"role": "user", "content": question})
         while True:
-            response = litellm.completion(
-                model=f"{provider}/{model}",
-                api_base=base_url,
-                api_key=api_key,
-                messages=messages,
-                tools=tools,
-                temperature=0,
-                stream=stream,
-                stream_options={"include_usage": True} if stream else None,
-            )
-            if stream:
+            if not stream:
+                response = complete(messages, tools, temperature=0)
+            else:
+                response = complete(
+                    messages,
+                    tools,
+                    temperature=0,
+                    stream=True,
+                    stream_options={"include_usage": True},
+                )
                 chunks = list(response)
                 yield {"deltas": "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)}
                 response = litellm.stream_chunk_builder(chunks, messages=messages)

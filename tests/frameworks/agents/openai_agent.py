@@ -95,7 +95,9 @@ def parse(base_url: str, api_key: str, model: str, stream: bool) -> Iterator[See
         while True:
             asked = {"model": model, "messages": messages, "tools": tools, "temperature": 0}
             if stream:
-                with client.chat.completions.stream(**asked, stream_options={"include_usage": True}) as events:
+                with client.chat.completions.stream(
+                    **asked, stream_options={"include_usage": True}
+                ) as events:
                     yield {"deltas": "".join(e.delta for e in events if e.type == "content.delta")}
                     completion = events.get_final_completion()
             else:

@@ -19,26 +19,26 @@ def get_weather(city: str) -> str:
 
 def responses(base_url: str, api_key: str, model: str, stream: bool) -> AsyncIterator[Seen]:
     provider = OpenAIProvider(base_url=base_url, api_key=api_key)
-    return talk(OpenAIResponsesModel(model, provider=provider), stream)
+    llm = OpenAIResponsesModel(model, provider=provider)
+    return talk(llm, stream)
 
 
 def chat(base_url: str, api_key: str, model: str, stream: bool) -> AsyncIterator[Seen]:
     provider = OpenAIProvider(base_url=base_url, api_key=api_key)
-    return talk(OpenAIChatModel(model, provider=provider), stream)
+    llm = OpenAIChatModel(model, provider=provider)
+    return talk(llm, stream)
 
 
-async def talk(model: Model, stream: bool) -> AsyncIterator[Seen]:
-    agent = Agent(
-        model, instructions=INSTRUCTIONS, tools=[get_weather], model_settings={"temperature": 0}
-    )
+async def talk(llm: Model, stream: bool) -> AsyncIterator[Seen]:
+    agent = Agent(instructions=INSTRUCTIONS, tools=[get_weather], model_settings={"temperature": 0})
     history = []
     for question in QUESTIONS:
         if stream:
-            async with agent.run_stream(question, message_history=history) as result:
+            async with agent.run_stream(question, message_history=history, model=llm) as result:
                 yield {"deltas": "".join([text async for text in result.stream_text(delta=True)])}
                 final = await result.get_output()
         else:
-            result = await agent.run(question, message_history=history)
+            result = await agent.run(question, message_history=history, model=llm)
             final = result.output
         for message in result.new_messages():
             for seen in said(message):

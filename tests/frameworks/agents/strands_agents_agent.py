@@ -33,7 +33,11 @@ async def chat(base_url: str, api_key: str, model: str, stream: bool) -> AsyncIt
                 yield seen
         result = events[-1]["result"]
         usage = result.metrics.accumulated_usage
-        yield {"final": str(result), "end": result.stop_reason, "usage": (usage["inputTokens"], usage["outputTokens"])}
+        yield {
+            "final": str(result),
+            "end": result.stop_reason,
+            "usage": (usage["inputTokens"], usage["outputTokens"]),
+        }
 
 
 def said(message) -> list[Seen]:
