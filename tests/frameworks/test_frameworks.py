@@ -106,8 +106,8 @@ def assert_whole(trace: Trace, answer: Seen, worker_url: str) -> None:
         trace.usage.prompt_tokens,
         trace.usage.completion_tokens,
     )
-    said: dict[str, Any] = completion.message
-    recorded = [call["function"] for call in said.get("tool_calls") or []]
+    said: list[Seen] = completion.message.get("tool_calls") or []
+    recorded = [call["function"] for call in said]
     calls = [(call["name"], json.loads(call["arguments"])) for call in answer["calls"]]
     assert [(call["name"], json.loads(call["arguments"])) for call in recorded] == calls
     spelled = text_of(ids, worker_url)
