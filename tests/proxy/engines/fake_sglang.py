@@ -25,9 +25,15 @@ class Token(NamedTuple):
     logprob: float
 
 
+Said = tuple[Token, ...]
 END = Token(2, "", -0.0625)
-SAID = (Token(11, "It", -0.5), Token(12, " is", -0.25), Token(13, "", -1.5), Token(14, " ü", -2.0), END)
-CALL = (Token(21, "<tool_call>", -0.125), Token(22, '{"city"', -0.75), Token(23, ': "Paris"}', -0.5), END)
+SAID: Said = (Token(11, "It", -0.5), Token(12, " is", -0.25), Token(13, "", -1.5), Token(14, " ü", -2.0), END)
+CALL: Said = (
+    Token(21, "<tool_call>", -0.125),
+    Token(22, '{"city"', -0.75),
+    Token(23, ': "Paris"}', -0.5),
+    END,
+)
 EXPERTS = b"\x01\x00\x00\x00\x05\x00\x00\x00"
 _ARGUMENTS = {22: '{"city"', 23: ': "Paris"}'}
 
@@ -86,7 +92,7 @@ class FakeSglang:
         except RefusedError as error:
             return _refusal(str(error))
         calls = bool(asked.get("tools")) and self.parser
-        choices = [(CALL if calls else SAID)] * asked.get("n", 1)
+        choices = [CALL if calls else SAID] * asked.get("n", 1)
         if asked.get("stream"):
             return await self._stream(request, asked, self._chat_events(asked, choices, calls=calls))
         made = [_chat_choice(asked, index, said, calls=calls) for index, said in enumerate(choices)]
@@ -108,9 +114,7 @@ class FakeSglang:
             choice |= {"finish_reason": "stop", "matched_stop": END.id}
         return web.json_response(self._whole(asked, "text_completion", made, choices, {}))
 
-    def _whole(
-        self, asked: Json, kind: str, made: list[Json], choices: list[tuple[Token, ...]], ids: Json
-    ) -> Json:
+    def _whole(self, asked: Json, kind: str, made: list[Json], choices: list[Said], ids: Json) -> Json:
         metadata: Json = {"weight_version": self.weight_version}
         if self.spans is not None:
             metadata["weight_versions"] = self.spans
@@ -119,7 +123,7 @@ class FakeSglang:
         ext = ids | _experts(asked)
         return answer | ({"sglext": ext} if ext else {})
 
-    def _chat_events(self, asked: Json, choices: list[tuple[Token, ...]], *, calls: bool) -> Iterator[Json]:
+    def _chat_events(self, asked: Json, choices: list[Said], *, calls: bool) -> Iterator[Json]:
         for index in range(len(choices)):
             yield self._chunk([_delta(index, {"role": "assistant", "content": ""})])
         for place in range(len(choices[0])):
@@ -133,11 +137,11 @@ class FakeSglang:
             yield self._chunk([end])
         if ext := _ids(asked, choices) | _experts(asked):
             yield self._chunk([]) | {"usage": None, "sglext": ext}
-        if (asked.get("stream_options") or {}).get("include_usage"):
+        if _counts(asked):
             yield self._chunk([]) | {"usage": _usage(asked, choices)}
 
     def _chat_step(self, asked: Json, index: int, token: Token, *, calls: bool) -> Iterator[Json]:
-        logprobs = _chat_logprobs([token]) if asked.get("logprobs") else None
+        logprobs = _chat_logprobs((token,)) if asked.get("logprobs") else None
         if calls and token.id in _ARGUMENTS:
             function: Json = {
                 "name": "weather" if token.id == 22 else None,
@@ -157,7 +161,7 @@ class FakeSglang:
         if logprobs is not None and self.parser:
             yield self._chunk([_delta(index, {}) | {"logprobs": logprobs}])
 
-    def _text_events(self, asked: Json, choices: list[tuple[Token, ...]]) -> Iterator[Json]:
+    def _text_events(self, asked: Json, choices: list[Said]) -> Iterator[Json]:
         for place in range(len(choices[0])):
             for index, said in enumerate(choices):
                 choice = _text_choice(
@@ -168,7 +172,7 @@ class FakeSglang:
                 yield self._chunk([choice], "text_completion") | {"usage": None}
         if ext := _experts(asked):
             yield self._chunk([], "text_completion") | {"usage": None, "sglext": ext}
-        if (asked.get("stream_options") or {}).get("include_usage"):
+        if _counts(asked):
             yield self._chunk([], "text_completion") | {"usage": _usage(asked, choices)}
 
     def _chunk(self, choices: list[Json], kind: str = "chat.completion.chunk") -> Json:
@@ -186,6 +190,11 @@ class FakeSglang:
             await response.write(f"data: {data}\n\n".encode())
         await response.write(b"data: [DONE]\n\n")
         return response
+
+
+def _counts(asked: Json) -> bool:
+    options: Json = asked.get("stream_options", {})
+    return bool(options.get("include_usage"))
 
 
 def prompt_of(asked: Json) -> list[int]:
@@ -206,7 +215,7 @@ def _refusal(message: str) -> web.Response:
     return web.json_response(error, status=400)
 
 
-def _chat_logprobs(said: list[Token] | tuple[Token, ...]) -> Json:
+def _chat_logprobs(said: Said) -> Json:
     return {
         "content": [
             {"token": t.text, "bytes": list(t.text.encode()), "logprob": t.logprob, "top_logprobs": []}
@@ -215,7 +224,7 @@ def _chat_logprobs(said: list[Token] | tuple[Token, ...]) -> Json:
     }
 
 
-def _chat_choice(asked: Json, index: int, said: tuple[Token, ...], *, calls: bool) -> Json:
+def _chat_choice(asked: Json, index: int, said: Said, *, calls: bool) -> Json:
     message: Json = {"role": "assistant", "content": "", "reasoning_content": None}
     if calls:
         function = {"name": "weather", "arguments": "".join(_ARGUMENTS.values())}
@@ -235,7 +244,7 @@ def _delta(index: int, said: Json) -> Json:
     return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None, "matched_stop": None}
 
 
-def _text_choice(asked: Json, index: int, said: tuple[Token, ...], text: str, *, first: bool = True) -> Json:
+def _text_choice(asked: Json, index: int, said: Said, text: str, *, first: bool = True) -> Json:
     echoed = [Token(id_, chr(id_), -3.0) for id_ in prompt_of(asked)] if asked.get("echo") and first else []
     choice: Json = {"index": index, "text": "".join(token.text for token in echoed) + text, "logprobs": None}
     if asked.get("logprobs") is not None:
@@ -257,7 +266,7 @@ def _text_choice(asked: Json, index: int, said: tuple[Token, ...], text: str, *,
     return choice
 
 
-def _ids(asked: Json, choices: list[tuple[Token, ...]]) -> Json:
+def _ids(asked: Json, choices: list[Said]) -> Json:
     ext: Json = {}
     if asked.get("return_input_ids_in_sglext"):
         ext["input_ids"] = prompt_of(asked)
@@ -270,7 +279,7 @@ def _experts(asked: Json) -> Json:
     return {"routed_experts": "AQAAAAUAAAA="} if asked.get("return_routed_experts") else {}
 
 
-def _usage(asked: Json, choices: list[tuple[Token, ...]]) -> Json:
+def _usage(asked: Json, choices: list[Said]) -> Json:
     prompt, sampled = len(prompt_of(asked)), sum(map(len, choices))
     usage: Json = {"prompt_tokens": prompt, "total_tokens": prompt + sampled, "completion_tokens": sampled}
     return usage | {"prompt_tokens_details": None, "reasoning_tokens": 0, "completion_tokens_details": None}

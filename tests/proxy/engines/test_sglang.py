@@ -123,18 +123,15 @@ async def test_a_stream_that_breaks_off_has_no_ids_and_says_so(store: Store) -> 
         assert [gap.kind for gap in trace.capture_gaps] == [gaps.PROMPT_TOKEN_IDS, gaps.TOKEN_IDS]
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "said"),
-    [
-        (
-            "chat/completions",
-            CHAT | {"stream": True, "return_token_ids": True},
-            "not supported with streaming",
-        ),
-        ("chat/completions", CHAT | {"messages": []}, "Messages cannot be empty"),
-        ("completions", TEXT | {"prompt": ""}, "Prompt cannot be empty"),
-    ],
-)
+NOBODY: Json = {"messages": []}
+MISTAKES: list[tuple[str, Json, str]] = [
+    ("chat/completions", CHAT | {"stream": True, "return_token_ids": True}, "not supported with streaming"),
+    ("chat/completions", CHAT | NOBODY, "Messages cannot be empty"),
+    ("completions", TEXT | {"prompt": ""}, "Prompt cannot be empty"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "said"), MISTAKES)
 async def test_a_mistake_of_the_agents_is_refused_by_the_worker(
     store: Store, path: str, body: Json, said: str
 ) -> None:
