@@ -90,7 +90,7 @@ class ModelServer:
         if hasattr(given, "__aiter__"):
             await _iterate(request, call, cast("AsyncIterator[object]", given))
         elif call.streamed:
-            await _stream(request, list(replies.chunks_of(call, replies.whole(call, given))))
+            await _finish(request, list(replies.chunks_of(call, replies.whole(call, given))))
         else:
             await _say(request, replies.whole(call, given))
 
@@ -103,12 +103,12 @@ async def _iterate(request: Request, call: Call, given: AsyncIterator[object]) -
         while (piece := await _next(given)) is not _END:
             chunk = pieces.take(piece)
             if call.streamed:
-                await _event(request, chunk)
+                await _send(request, _event(chunk))
             else:
                 chunks.append(chunk)
     chunks += pieces.end()
     if call.streamed:
-        await _stream(request, chunks)
+        await _finish(request, chunks)
     else:
         await _say(request, replies.merged(call, chunks))
 
@@ -132,19 +132,24 @@ def _the_handlers_own() -> Generator[None]:
         raise RuntimeError("it awaited what was cancelled") from error
 
 
-async def _stream(request: Request, chunks: list[Object]) -> None:
-    for chunk in chunks:
-        await _event(request, chunk)
-    if not request.status:
+async def _finish(request: Request, chunks: list[Object]) -> None:
+    """The last chunks of a stream, or all; none is sent unless all can be."""
+    last = b"".join(map(_event, chunks))
+    if not request.status and not last:
         raise TypeError(f"the handler gave no piece; {replies.REMEDY}")
+    await _send(request, last)
     await request.end(b"data: [DONE]\n\n")
 
 
-async def _event(request: Request, chunk: Object) -> None:
-    data = b"data: %b\n\n" % msgspec.json.encode(chunk)
+async def _send(request: Request, events: bytes) -> None:
     if not request.status:
         await request.begin(200, "", _EVENTS)
-    await request.write(data)
+    if events:
+        await request.write(events)
+
+
+def _event(chunk: Object) -> bytes:
+    return b"data: %b\n\n" % msgspec.json.encode(chunk)
 
 
 async def _fail(request: Request, error: AnswerError) -> None:
@@ -152,7 +157,7 @@ async def _fail(request: Request, error: AnswerError) -> None:
     if not request.status:
         await request.reply(error.status, "", _JSON, msgspec.json.encode(error.body()))
         return
-    await request.end(b"data: %b\n\ndata: [DONE]\n\n" % msgspec.json.encode(error.body()))
+    await request.end(_event(error.body()) + b"data: [DONE]\n\n")
 
 
 async def _say(request: Request, body: Object) -> None:

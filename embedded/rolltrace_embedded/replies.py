@@ -1,15 +1,16 @@
 """What a handler gave, as the answer that was asked for. Decisions only.
 
 A handler gives a whole answer (a dict of the OpenAI API, a Sample, a list of them) or pieces (chunk dicts,
-Samples), whatever was asked for: pieces are merged for a call that is not streamed, and a whole answer becomes
-a stream's chunks. Nothing that a dict holds is taken out or replaced; what every answer has, but the dict lacks
-(id, object, created, model, index, role, finish_reason), is put in. Ids and log-probabilities never are; a
-Sample's usage is counted where its ids are all there.
+Samples), whatever was asked for: pieces are merged for a call that is not streamed, and a whole answer
+becomes a stream's chunks. Nothing that a dict holds is taken out or replaced; what every answer has, but the
+dict lacks (id, object, created, model, index, role, finish_reason), is put in. Ids and log-probabilities
+never are; a Sample's usage is counted where its ids are all there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol, cast, runtime_checkable
 
 import msgspec
@@ -101,6 +102,8 @@ class Pieces:
 
     def _of_sample(self, sample: Sample) -> Object:
         call = self._call
+        if sample.index in self._open:
+            sample = replace(sample, prompt_token_ids=None)  # said once, or a reader would add it up
         choice = _choice(call, sample.index, sample)
         choice["finish_reason"] = sample.finish_reason
         if not call.chat:

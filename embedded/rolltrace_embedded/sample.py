@@ -19,8 +19,9 @@ class Sample:
     `text` is what the tokens say; a `message` (chat: content, reasoning, tool_calls, ...) goes before it, in
     a stream as a delta. `token_ids` are int32, `logprobs` natural logarithms, as many as the ids;
     `prompt_token_ids` belong to the first piece at least. Lists, numpy arrays and tensors will do.
-    `finish_reason`: "stop", or "tool_calls" where there are some, unless given; of a piece, None while it goes
-    on. `index` tells the choices of a stream apart; in a list of samples their places do. Raises ValueError.
+    `finish_reason`: "stop", or "tool_calls" where there are some, unless given; of a piece, None while it
+    goes on. `index` tells the choices of a stream apart; in a list of samples their places do. Raises
+    ValueError.
     """
 
     text: str = ""

@@ -43,7 +43,7 @@ class Services:
         self._process: subprocess.Popen[bytes] | None = None
         self._said: deque[str] = deque(maxlen=KEPT_LINES)
         self._listener: threading.Thread | None = None
-        self._stopping = False
+        self._is_up = False
 
     def start(self, timeout: float) -> None:
         """Returns once both services are healthy. Raises GatewayError."""
@@ -56,10 +56,11 @@ class Services:
             raise GatewayError(self._why_not_up(timeout))
         port, control_port = json.loads(line)
         self.settings = replace(self.settings, port=port, control_port=control_port)
+        self._is_up = True
 
     def stop(self, *, drain: bool = True) -> None:
         """Calls that run may end within drain_timeout, unless `drain` is False or this is interrupted."""
-        process, self._stopping = self._process, True
+        process, self._is_up = self._process, False
         if process is None:
             return
         process.terminate()
@@ -85,7 +86,6 @@ class Services:
 
     def abort(self) -> None:
         """Ends a start that another thread waits for."""
-        self._stopping = True
         if self._process is not None:
             self._process.terminate()
 
@@ -132,11 +132,10 @@ class Services:
                 level, said_now = read_line(self._said[-1])
                 log.log(level, "%s", said_now)
         status = process.wait()
-        if not self._stopping:
+        if self._is_up:
             log.error("the services have ended with status %d; calls of agents fail", status)
 
     def _why_not_up(self, timeout: float) -> str:
-        self._stopping = True
         process = self._process
         assert process is not None
         assert self._listener is not None
