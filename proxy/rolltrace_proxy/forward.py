@@ -237,7 +237,7 @@ class Exchange:
         names = routing.order(candidates, plan.model, call.session_id, call.trace_id)
         for worker in filter(None, map(workers.get, names[:MAX_ATTEMPTS])):
             breaker = workers.begun(worker.worker_id)
-            call.dispatch(worker.worker_id)
+            call.dispatch(worker.worker_id, workers.policy_version)
             try:
                 response = await self._shared.upstream.send(self._outgoing(worker, plan), breaker)
             except BaseException as error:

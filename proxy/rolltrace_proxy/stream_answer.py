@@ -115,6 +115,11 @@ class StreamAnswer:
                 )
         return self._captured
 
+    @property
+    def prompt_count(self) -> int:
+        """How many ids of the prompt have come."""
+        return self._reader.prompt_count
+
     def close(self) -> bytes:
         """The end that was held back, for after the commit."""
         self.capture()
