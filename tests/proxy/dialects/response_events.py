@@ -105,7 +105,8 @@ def checked(stream: bytes) -> Json:
             assert event["output_index"] == len(items)
             items.append(_Item(event["item"]))
         else:
-            items[event["output_index"]].take(event)
+            place: int = event["output_index"]
+            items[place].take(event)
     if response["status"] != "failed":
         assert all(item.done for item in items)
     assert [item.item for item in items if item.done] == [

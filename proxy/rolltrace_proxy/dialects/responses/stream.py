@@ -60,7 +60,7 @@ class ResponseStream:
         self._error: Json | None = None
         self._end: Ending | None = None
 
-    def feed(self, chunk: Object) -> bytes:
+    def feed(self, chunk: Object, prompt_tokens: int) -> bytes:
         if (error := given(chunk, "error")) is not None:
             self._error = self._error or stream_error(error)
             return b""
