@@ -1,4 +1,4 @@
-"""How REST calls fail: {"error": MESSAGE}, as rLLM's gateway does; and one table from gRPC to HTTP. No I/O."""
+"""How REST calls fail: {"error": MESSAGE}, as rLLM's gateway; and one table from gRPC to HTTP. No I/O."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Sessions and workers between rLLM's JSON and the contract's messages. No I/O.
 
-Members of a body that are not known are ignored, as rLLM's gateway does; one that is known and makes no sense is
-an error that names it.
+Members of a body that are not known are ignored, as rLLM's gateway does; one that is known and makes no sense
+is an error that names it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import ListValue, Struct
 from google.protobuf.struct_pb2 import Value as ProtoValue
 
@@ -27,6 +27,8 @@ Json = dict[str, object]
 
 _EXACT = 2**53
 """Whole numbers beyond are not kept exactly by a Struct."""
+_DEEPEST = 30
+"""Levels of a Struct that can be read again: protobuf reads 100 of its own, of which each takes three."""
 
 
 def members(body: bytes) -> Members:
@@ -90,24 +92,25 @@ def update_of(given: Members) -> UpdateSessionRequest:
 
 def struct(value: Value, name: str) -> Struct:
     """Raises RestError unless it is an object that a Struct keeps as it is."""
-    made = Struct()
     if not isinstance(value, dict):
         raise bad(f"{name} must be an object")
-    if not _is_kept(value):
-        raise bad(f"{name} holds a whole number beyond 2**53, which is not kept exactly: give it as a string")
-    try:
-        ParseDict(value, made)
-    except (ParseError, RecursionError) as error:
-        raise bad(f"{name} cannot be kept: {error}") from None
+    if fault := _fault(value):
+        raise bad(f"{name} {fault}")
+    made = Struct()
+    ParseDict(value, made)
     return made
 
 
-def _is_kept(value: Value) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_kept, value.values()))
-    if isinstance(value, list):
-        return all(map(_is_kept, value))
-    return not isinstance(value, int) or -_EXACT <= value <= _EXACT
+def _fault(value: Value, depth: int = 1) -> str:
+    """Why it would not be kept as it is; "" when it would."""
+    if isinstance(value, dict | list):
+        if depth > _DEEPEST:
+            return f"nests deeper than {_DEEPEST} levels"
+        within = value.values() if isinstance(value, dict) else value
+        return next(filter(None, (_fault(each, depth + 1) for each in within)), "")
+    if isinstance(value, int) and not -_EXACT <= value <= _EXACT:
+        return "holds a whole number beyond 2**53, which is not kept exactly: give it as a string"
+    return ""
 
 
 def plain(value: Struct) -> Json:
@@ -131,12 +134,17 @@ def _plain_list(values: ListValue) -> list[object]:
     return [_plain(each) for each in values.values]
 
 
+def created_at(session: Session) -> float:
+    """In seconds since 1970."""
+    return session.create_time.ToNanoseconds() / 1e9
+
+
 def session_info(session: Session) -> Json:
     """rLLM's SessionInfo, and what it has no place for."""
     return {
         "session_id": session.session_id,
         "trace_count": session.call_count + session.late_call_count,
-        "created_at": session.create_time.ToNanoseconds() / 1e9,
+        "created_at": created_at(session),
         "metadata": plain(session.metadata),
         "state": SessionState.Name(session.state).removeprefix("SESSION_STATE_").lower(),
         "failed_count": session.failed_call_count,

@@ -114,10 +114,10 @@ class Pages:
     async def _list_sessions(self, route: Route, given: forms.Members) -> Answer:
         """The latest first."""
         since, limit = routes.since(route), routes.limit(route)
-        found: list[tuple[int, bytes]] = []
+        found: list[tuple[float, bytes]] = []
         async for session in self._control.all_sessions():
-            created = session.create_time.ToNanoseconds()
-            if since is None or created >= since * 1e9:
+            created = forms.created_at(session)
+            if since is None or created >= since:
                 found.append((created, write(forms.session_info(session))))
         latest = heapq.nlargest(len(found) if limit is None else limit, found, key=itemgetter(0))
         return b"[%b]" % b",".join(row for _, row in latest)
