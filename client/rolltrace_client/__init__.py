@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         TraceEvent,
         WorkerChangedEvent,
     )
+    from .policy import Policy
     from .session_calls import Limits, NewSession
     from .sessions import (
         DeletedSessions,
@@ -97,6 +98,7 @@ __all__ = [
     "NotFound",
     "Outcome",
     "PermissionDenied",
+    "Policy",
     "PolicyChangedEvent",
     "Position",
     "ResourceExhausted",
@@ -138,6 +140,7 @@ _HOMES = {
         "DeleteReason Event EventKind PolicyChangedEvent Position SessionDeletedEvent SessionSealedEvent "
         "TraceEvent WorkerChangedEvent"
     ),
+    "policy": "Policy",
     "session_calls": "Limits NewSession",
     "sessions": (
         "DeletedSessions IncompleteKind IncompleteReason InFlightCalls Outcome Session SessionLimits "

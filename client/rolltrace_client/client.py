@@ -13,7 +13,7 @@ import grpc
 
 from rolltrace.v1 import trace_pb2
 
-from . import access, gateway_calls, session_calls, trace_calls, wire, worker_calls
+from . import access, gateway_calls, policy_calls, session_calls, trace_calls, wire, worker_calls
 from .bases import Bases
 from .call import Call, Pages, present
 from .cursor import Cursor
@@ -264,6 +264,8 @@ class Client:
     get_trace = _unary(trace_calls.get_trace)
     list_traces = _traces(trace_calls.list_traces)
     subscribe = _subscribe(trace_calls.subscribe)
+    get_policy = _unary(policy_calls.get_policy)
+    set_policy_version = _unary(policy_calls.set_policy_version)
     status = _unary(gateway_calls.status)
     flush = _unary(gateway_calls.flush)
 

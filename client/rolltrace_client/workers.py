@@ -24,7 +24,7 @@ class WorkerHealth(Word):
 
 
 class Worker(Value[worker_pb2.Worker]):
-    """A worker. Its api_key is never returned."""
+    """A worker. Its api_key is never returned. `engine` was given, `detected_engine` was found by asking."""
 
     worker_id = Field(str)
     url = Field(str)
@@ -32,6 +32,7 @@ class Worker(Value[worker_pb2.Worker]):
     weight = Field(float)
     api_path = Field(str)
     engine = Field(str)
+    detected_engine = Field(str)
     state = Field(WorkerState.read)
     health = Field(WorkerHealth.read)
     health_message = Field(str)

@@ -16,6 +16,8 @@ from grpc_reflection.v1alpha import reflection
 from rolltrace.v1 import (
     gateway_service_pb2,
     gateway_service_pb2_grpc,
+    policy_service_pb2,
+    policy_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
     worker_service_pb2,
@@ -27,6 +29,7 @@ from rolltrace_control.edge import Edge
 from rolltrace_control.gateway import GatewayServicer
 from rolltrace_control.interceptor import ErrorInterceptor
 from rolltrace_control.local import bind
+from rolltrace_control.policy import PolicyServicer
 from rolltrace_control.prober import Prober
 from rolltrace_control.retention import Retention
 from rolltrace_control.retention_rules import rules_of
@@ -42,6 +45,7 @@ NAMES = (
     session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
     worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name,
     traces.SERVICE,
+    policy_service_pb2.DESCRIPTOR.services_by_name["PolicyService"].full_name,
     gateway_service_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
 )
 OPTIONS = (
@@ -109,6 +113,7 @@ def _add_services(
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(sessions, server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(store, watch), server)
     traces.add_to_server(trace_servicer, server)
+    policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyServicer(store), server)
     gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server(gateway, server)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((*NAMES, health.SERVICE, reflection.SERVICE_NAME), server)

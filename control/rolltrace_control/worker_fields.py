@@ -21,7 +21,7 @@ from rolltrace_store.worker_url import take_apart, worker_id_of
 ENGINES = ("", "vllm", "sglang", "openai")
 MAX_WEIGHT = 1000.0
 DEFAULT_API_PATH = "/v1"
-OUTPUT_ONLY = ("health", "health_message", "health_change_time", "register_time")
+OUTPUT_ONLY = ("health", "health_message", "health_change_time", "register_time", "detected_engine")
 UPDATABLE = ("weight", "state", "model_names", "api_key", "api_path", "engine", "ca_pem")
 
 

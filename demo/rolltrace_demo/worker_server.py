@@ -196,7 +196,7 @@ class DemoWorker:
             "id": self.model,
             "object": "model",
             "created": self._started,
-            "owned_by": "rolltrace",
+            "owned_by": "vllm",  # its wire format, by which a gateway knows how to ask
             "root": self.model,
             "parent": None,
             "max_model_len": self.max_model_len,

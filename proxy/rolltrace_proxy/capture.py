@@ -90,7 +90,7 @@ class Reader:
         tokens = self._tokens.get(index)
         if tokens is None:
             tokens = self._tokens[index] = Tokens(index, self.gaps)
-        echoed = self._prompt_count if self._rewrite.echoes and not tokens.count else 0
+        echoed = self.prompt_count if self._rewrite.echoes and not tokens.count else 0
         tokens.add(choice, speaks=speaks, echoed=echoed)
         reason = given(choice, "finish_reason")
         if reason is not None:
@@ -98,7 +98,7 @@ class Reader:
         return index
 
     @property
-    def _prompt_count(self) -> int:
+    def prompt_count(self) -> int:
         return len(self._prompt or b"") // 4
 
     @property
@@ -178,7 +178,7 @@ class Reader:
         if sampled != usage.completion_tokens:
             said = f"{sampled} sampled ids, but usage counts {usage.completion_tokens}"
             self.gaps.note(gaps.MISMATCH, said)
-        prompt = self._prompt_count
+        prompt = self.prompt_count
         if prompt != usage.prompt_tokens and not self._prompts_differ:
             self.gaps.note(gaps.MISMATCH, f"{prompt} prompt ids, but usage counts {usage.prompt_tokens}")
 

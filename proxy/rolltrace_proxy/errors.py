@@ -24,6 +24,7 @@ class Fault(enum.StrEnum):
     INVALID_SESSION_ID = "invalid_session_id"
     INVALID_PATH = "invalid_path"
     INVALID_REQUEST = "invalid_request"
+    PREVIOUS_NOT_FOUND = "previous_response_not_found"
     AMBIGUOUS_KEY = "ambiguous_key"
     INVALID_API_KEY = "invalid_api_key"
     PERMISSION_DENIED = "permission_denied"
@@ -55,6 +56,7 @@ _TABLE: dict[Fault, tuple[int, str]] = {
     Fault.INVALID_SESSION_ID: (400, _INVALID),
     Fault.INVALID_PATH: (400, _INVALID),
     Fault.INVALID_REQUEST: (400, _INVALID),
+    Fault.PREVIOUS_NOT_FOUND: (400, _INVALID),
     Fault.AMBIGUOUS_KEY: (400, _INVALID),
     Fault.INVALID_API_KEY: (401, _INVALID),
     Fault.PERMISSION_DENIED: (403, _INVALID),
@@ -108,12 +110,14 @@ _RETRY_SOON = frozenset(
 
 
 class Refused(Exception):
-    """A call that the gateway answers with an error of its own. The message is for people."""
+    """A call that the gateway answers with an error of its own. The message is for people; `param` names
+    the member of the request that is at fault, if one is."""
 
-    def __init__(self, fault: Fault, message: str) -> None:
+    def __init__(self, fault: Fault, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.fault = fault
         self.message = message
+        self.param = param
 
     @property
     def status(self) -> int:
@@ -137,7 +141,7 @@ class Refused(Exception):
 
     def body(self) -> bytes:
         kind = _TABLE[self.fault][1]
-        error = {"message": self.message, "type": kind, "param": None, "code": self.fault.value}
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.fault.value}
         return json.dumps({"error": error}, ensure_ascii=False).encode()
 
 

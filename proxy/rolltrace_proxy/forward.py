@@ -28,7 +28,7 @@ from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
 from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State, new_trace_id
 from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.dialects.answer import translated
-from rolltrace_proxy.dialects.interface import Dialect, NotTranslatableError, Translation
+from rolltrace_proxy.dialects.interface import Dialect, Translation
 from rolltrace_proxy.dialects.known import dialect_of
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Fields, Request, Response
@@ -38,6 +38,7 @@ from rolltrace_proxy.replay import replay
 from rolltrace_proxy.retry import Repeat, Replay, Run
 from rolltrace_proxy.rewrite import Rewrite, rewrite
 from rolltrace_proxy.shared import Shared
+from rolltrace_proxy.translate import translate
 from rolltrace_proxy.upstream import Outgoing, never_sent
 from rolltrace_store.errors import StoreError
 
@@ -83,6 +84,7 @@ class Exchange:
         self._answer: Answer | None = None
         self._dialect = dialect_of(target.endpoint) if self._recorded else None
         self._translation: Translation | None = None
+        self._untold = ""
         self._limit = asyncio.timeout(shared.settings.total_timeout)
         self._cut: Refused | None = None
         self._check = 0
@@ -146,6 +148,9 @@ class Exchange:
         if isinstance(course, Replay):
             await self._replay(course.trace)
             return
+        if self._dialect is not None:
+            made = await translate(self._dialect, self._call, self._shared.store)
+            self._translation, self._untold = made
         plan = self._admit(session, course)
         response = await self._dispatch(plan)
         plan = plan.sent()
@@ -212,15 +217,10 @@ class Exchange:
         call = self._call
         enforced = session.sampling_params if session is not None else {}
         endpoint = call.endpoint if self._recorded else ""
-        body, untold = call.request, ""
-        if self._dialect is not None:
-            try:
-                self._translation = self._dialect.translate(body, call.trace_id)
-            except NotTranslatableError as error:
-                untold = str(error)
-            else:
-                endpoint, body = _CHAT, self._translation.body
-        plan = rewrite(endpoint, body, enforced=enforced, model=self._shared.settings.model, untold=untold)
+        body, model = call.request, self._shared.settings.model
+        if self._translation is not None:
+            endpoint, body = _CHAT, self._translation.body
+        plan = rewrite(endpoint, body, enforced=enforced, model=model, untold=self._untold)
         call.model, call.streamed = plan.model, plan.streamed
         call.labels = session.labels if session is not None else {}
         call.retried_trace_id = course.retried_trace_id
@@ -237,7 +237,7 @@ class Exchange:
         names = routing.order(candidates, plan.model, call.session_id, call.trace_id)
         for worker in filter(None, map(workers.get, names[:MAX_ATTEMPTS])):
             breaker = workers.begun(worker.worker_id)
-            call.dispatch(worker.worker_id)
+            call.dispatch(worker.worker_id, workers.policy_version)
             try:
                 response = await self._shared.upstream.send(self._outgoing(worker, plan), breaker)
             except BaseException as error:

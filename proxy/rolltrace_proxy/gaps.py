@@ -35,6 +35,14 @@ class Gaps:
         else:
             self._first[key] = message
 
+    def note_uncaptured(self, why: str) -> None:
+        """Of an endpoint that no tokens are captured on; why: of a call that might have had some."""
+        if not why:
+            self.note(ENDPOINT, "no tokens are captured on this endpoint")
+            return
+        for kind in (PROMPT_TOKEN_IDS, TOKEN_IDS, LOGPROBS):
+            self.note(kind, f"not captured: {why}")
+
     def has(self, *kinds: Kind) -> bool:
         return bool(self._first) and any(kind in kinds for kind, _ in self._first)
 

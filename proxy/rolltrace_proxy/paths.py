@@ -17,6 +17,8 @@ from rolltrace_store.errors import InvalidArgumentError
 from rolltrace_store.names import check_session_id
 
 _SESSIONS = "/sessions/"
+_TWICE = "/v1/"
+"""Begins a tail when a base URL ends in "/v1" already, as OpenAI's does, and the SDK adds its own."""
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
@@ -57,6 +59,8 @@ def _parse(raw: str) -> Target | None:
         session_id, tail = "", path[3:]
     else:
         return None
+    if tail.startswith(_TWICE):
+        tail = tail[3:]
     return Target(session_id, _ascii(tail), _ascii(mark + query), _endpoint(tail))
 
 

@@ -107,13 +107,18 @@ class StreamAnswer:
                 self._held.append(self._forward(parse_event(rest)))
             self._read_kept()
             if not self._rewrite.captures:
-                self._reader.gaps.note(gaps.ENDPOINT, "no tokens are captured on this endpoint")
+                self._reader.gaps.note_uncaptured(self._rewrite.unasked)
                 self._captured = Captured(gaps=self._reader.gaps.messages())
             else:
                 self._captured = self._reader.finish(
                     self._messages(), self._written(self._merge.body()), ended=ended
                 )
         return self._captured
+
+    @property
+    def prompt_count(self) -> int:
+        """How many ids of the prompt have come."""
+        return self._reader.prompt_count
 
     def close(self) -> bytes:
         """The end that was held back, for after the commit."""

@@ -38,7 +38,7 @@ def read_carefully(
         return body, Captured(response_json=body, error=said or f"the worker answered HTTP {status}")
     reader = Reader(rewrite, read_prompt)
     if not rewrite.captures:
-        reader.gaps.note(gaps.ENDPOINT, "no tokens are captured on this endpoint")
+        reader.gaps.note_uncaptured(rewrite.unasked)
         return body, Captured(response_json=body, gaps=reader.gaps.messages())
     choices = None if top is None else read_member(OBJECTS, top, "choices")
     if top is None or choices is None:

@@ -78,8 +78,10 @@ def check_meta(tables: Tables) -> None:
 
 
 def check_log(tables: Tables, tick: Tick) -> None:
-    """Every event reads, none comes before the beginning, every trace is in both indexes."""
+    """Every event reads, none comes before the beginning, every trace is in both indexes, and the policy is
+    the last that was told."""
     last = tables.get(meta.NUMBERS, meta.COMPACTED) or 0
+    told: event.PolicyChanged | None = None
     for sequence, entry in tables.scan(schema.LOG):
         tick()
         if sequence <= last:
@@ -93,8 +95,23 @@ def check_log(tables: Tables, tick: Tick) -> None:
             _check_logged(tables, sequence, message)
         elif isinstance(message, event.SessionSealed):
             check_sealed_event(tables, sequence, message.session)
+        elif isinstance(message, event.PolicyChanged):
+            told = message
     if last > (head := tables.get(meta.NUMBERS, meta.HEAD) or 0):
         tables.fault(meta.NUMBERS, meta.HEAD, f"is {head}, but the log goes on to {last}")
+    _check_policy(tables, told)
+
+
+def _check_policy(tables: Tables, told: event.PolicyChanged | None) -> None:
+    """`told`: by the last policy_changed that the log has still."""
+    kept = tables.get(meta.POLICIES, meta.POLICY)
+    if kept is None and tables.has(meta.POLICIES, meta.POLICY):
+        tables.fault(meta.POLICIES, meta.POLICY, "cannot be read")
+    elif told is not None:
+        version = "" if kept is None else kept.policy_version
+        if version != told.policy_version:
+            fault = f"is {version!r}, but the log says {told.policy_version!r}"
+            tables.fault(meta.POLICIES, meta.POLICY, fault)
 
 
 def _check_logged(tables: Tables, sequence: int, trace: Trace) -> None:

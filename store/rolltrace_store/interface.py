@@ -28,6 +28,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from rolltrace.v1 import event_pb2
 from rolltrace.v1.event_pb2 import DeleteReason, EventKind
+from rolltrace.v1.policy_service_pb2 import Policy
 from rolltrace.v1.session_pb2 import Outcome, Session
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace.v1.worker_pb2 import Worker
@@ -208,7 +209,11 @@ class ReadView(Protocol):
         ...
 
     def workers_revision(self) -> int:
-        """A number that changes whenever a worker does; cheap to ask on every call."""
+        """A number that changes whenever a worker or the policy does; cheap to ask on every call."""
+        ...
+
+    def policy(self) -> Policy:
+        """The version that the workers serve; an empty message when nobody ever said."""
         ...
 
     def remembered(self, request: Request) -> bytes | None:
@@ -276,6 +281,13 @@ class WriteView(ReadView, Protocol):
 
     def remove_worker(self, worker_id: str) -> None:
         """Removes it and logs worker_changed. Raises NotFoundError."""
+        ...
+
+    def set_policy_version(self, policy_version: str) -> Policy:
+        """Says which version the workers serve from now on, and logs policy_changed.
+
+        Does nothing when it is that one already. Raises InvalidArgumentError for what may be none.
+        """
         ...
 
     def remember(self, request: Request, response: bytes) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import lmdb
 from google.protobuf.message import DecodeError
 
+from rolltrace.v1.policy_service_pb2 import Policy
 from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace.v1.worker_pb2 import Worker
@@ -186,6 +187,9 @@ class LmdbReadView:
 
     def workers_revision(self) -> int:
         return self._get(meta.NUMBERS, meta.WORKERS_REVISION) or 0
+
+    def policy(self) -> Policy:
+        return self._get(meta.POLICIES, meta.POLICY) or Policy()
 
     def remembered(self, request: Request) -> bytes | None:
         check_request_id(request.request_id)

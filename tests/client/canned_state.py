@@ -9,7 +9,14 @@ from collections.abc import Callable
 from google.protobuf.message import Message
 
 from rolltrace import compact, digest
-from rolltrace.v1 import event_pb2, session_pb2, session_service_pb2, trace_pb2, worker_pb2
+from rolltrace.v1 import (
+    event_pb2,
+    policy_service_pb2,
+    session_pb2,
+    session_service_pb2,
+    trace_pb2,
+    worker_pb2,
+)
 
 EPOCH = "epoch:one"
 BATCH = 3
@@ -24,6 +31,7 @@ class State:
         self.traces: dict[str, trace_pb2.Trace] = {}
         self.bases: dict[str, str] = {}
         self.log: list[event_pb2.Event] = []
+        self.policy = policy_service_pb2.Policy()
         self.answered: dict[str, Message] = {}
         self.calls: Counter[str] = Counter()
         self.subscribed = threading.Event()

@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from rolltrace_control.http_check import status_of
+from rolltrace_control.http_check import MAX_ANSWER, answer_of, status_of
 from tests.certificates import Authority, server_context
 from tests.servers import free_port
 
@@ -95,3 +95,35 @@ async def test_time_is_limited() -> None:
     async with answering(None, []) as port:
         with pytest.raises(TimeoutError):
             await status_of(f"http://127.0.0.1:{port}", "", connect=PATIENCE, total=0.1)
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        b"content-length: 5\r\n\r\nhello",
+        b"transfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+        b"\r\nhello",
+    ],
+)
+async def test_a_small_answer_is_read_however_it_is_framed(framed: bytes) -> None:
+    seen: list[bytes] = []
+    async with answering(b"HTTP/1.1 200 OK\r\n" + framed, seen) as port:
+        url = f"http://127.0.0.1:{port}/v1/models"
+        answer = await answer_of(url, "", "secret", connect=PATIENCE, total=PATIENCE)
+    assert answer == (200, b"hello")
+    assert b"\r\nAuthorization: Bearer secret\r\n" in seen[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"SSH-2.0-x\r\n", "not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nno header\r\n\r\n", "not speak HTTP"),
+        (b"", "hung up"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * MAX_ANSWER, "more than"),
+    ],
+)
+async def test_an_answer_that_is_not_http_or_without_end_is_an_error(answer: bytes, words: str) -> None:
+    async with answering(answer, []) as port:
+        with pytest.raises(ValueError, match=words):
+            await answer_of(f"http://127.0.0.1:{port}", "", "", connect=PATIENCE, total=PATIENCE)

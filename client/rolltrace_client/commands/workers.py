@@ -90,7 +90,7 @@ def _list(arguments: argparse.Namespace) -> int:
             w.state,
             w.health,
             w.weight or 1.0,
-            w.engine,
+            w.engine or (w.detected_engine and f"{w.detected_engine} (found)"),
             w.model_names or "all",
             w.health_message,
         )

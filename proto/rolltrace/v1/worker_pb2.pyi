@@ -117,7 +117,11 @@ class Worker(google.protobuf.message.Message):
     ca_pem: builtins.str
     """PEM certificates that an "https" worker's own must descend from, instead of the system's."""
     detected_engine: builtins.str
-    """What the server said it is when it was first found healthy. Empty: not asked yet. Output only."""
+    """What the server said it is when it was found to answer health checks, and again after one that failed:
+    "vllm" or "sglang" by the owned_by of its {url}{api_path}/models, or, when it gives no listing of models,
+    by a path that only this engine has; "openai" for a listing of any other owner. Empty: not asked yet, or
+    it does not tell, e.g. since it asks for another api_key. Output only.
+    """
     @property
     def model_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The models that it serves, as agents name them. Empty: every model."""

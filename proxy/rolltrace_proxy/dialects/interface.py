@@ -6,8 +6,11 @@ for by itself, whatever the engine. Nothing here awaits; nothing raises for what
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy.errors import Refused
 from rolltrace_proxy.raw_json import Object
 
@@ -20,8 +23,11 @@ class NotTranslatableError(Exception):
 class Reply(Protocol):
     """One streamed answer, from chat chunks to the dialect's events."""
 
-    def feed(self, chunk: Object) -> bytes:
-        """The events of one chunk (or of an error that the worker sends in the stream); may be empty."""
+    def feed(self, chunk: Object, prompt_tokens: int) -> bytes:
+        """The events of one chunk (or of an error that the worker sends in the stream); may be empty.
+
+        prompt_tokens: how many ids the worker gave for the prompt so far, for what tells it at its start.
+        """
         ...
 
     def close(self) -> bytes:
@@ -52,13 +58,27 @@ class Translation(Protocol):
     def reply(self) -> Reply: ...
 
 
+Find = Callable[[str], pb.Trace | None]
+"""The FULL trace with this id, if it is of the call's own session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Referring:
+    """A request that names earlier calls of its session instead of repeating what they said.
+
+    `translate` is called with one consistent look at them; it raises what Dialect.translate raises.
+    """
+
+    translate: Callable[[Find], Translation]
+
+
 class Dialect(Protocol):
     """An API."""
 
-    def translate(self, body: bytes, trace_id: str) -> Translation:
+    def translate(self, body: bytes, trace_id: str) -> Translation | Referring:
         """Of an agent's body. The ids that the dialect gives to answers are made from the call's trace id.
 
-        Raises NotTranslatableError; Refused (INVALID_REQUEST) for what no worker could make sense of.
+        Raises NotTranslatableError; Refused for what no worker could make sense of.
         """
         ...
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rolltrace_proxy.dialects.interface import Dialect
+from rolltrace_proxy.dialects.messages.dialect import Messages
 
-DIALECTS: dict[str, Dialect] = {}
+DIALECTS: dict[str, Dialect] = {"messages": Messages()}
 
 
 def dialect_of(endpoint: str) -> Dialect | None:

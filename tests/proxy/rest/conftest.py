@@ -29,7 +29,7 @@ class Rest:
         """The status, and the answer's JSON. A body of bytes is sent as it is."""
         sent = {"data": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
         url = self.gate.proxy.url + path
-        async with self.gate.http.request(method, url, headers=headers, **sent) as response:  # type: ignore[arg-type]  # what aiohttp takes
+        async with self.gate.http.request(method, url, headers=headers, **sent) as response:
             assert response.content_type == "application/json"
             return response.status, await response.json()
 
