@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,9 +28,9 @@ class Rest:
 
     async def ask(self, method: str, path: str, body: Json = None, **headers: str) -> tuple[int, Json]:
         """The status, and the answer's JSON. A body of bytes is sent as it is."""
-        sent = {"data": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+        sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         url = self.gate.proxy.url + path
-        async with self.gate.http.request(method, url, headers=headers, **sent) as response:
+        async with self.gate.http.request(method, url, headers=headers, data=sent) as response:
             assert response.content_type == "application/json"
             return response.status, await response.json()
 
