@@ -17,7 +17,7 @@ from msgspec import Raw
 from msgspec.json import Decoder
 
 from rolltrace.v1 import trace_pb2 as pb
-from rolltrace_proxy.dialects.interface import NotTranslatableError
+from rolltrace_proxy.dialects.interface import Dialect, NotTranslatableError, Referring
 from rolltrace_proxy.dialects.known import dialect_of
 from rolltrace_proxy.errors import Refused
 from rolltrace_proxy.raw_json import NULL, Object, read, read_object, write
@@ -101,20 +101,22 @@ def _inner(given: bytes) -> bytes:
 
 
 def _messages(trace: pb.Trace, request: Object | None) -> Raw:
-    """Of the request, in the form of chat completions where that can express it."""
-    if request is None:
-        return _NONE
+    """Of the request, in the form of chat completions whichever API it is in. None where it has none of its
+    own, as when it names an earlier call in place of the messages."""
     dialect = dialect_of(trace.endpoint)
-    if dialect is not None:
-        try:
-            body = dialect.translate(trace.request_json, trace.trace_id).body
-        except (NotTranslatableError, Refused):
-            pass
-        else:
-            request = read_object(body) or request
-    messages = request.get("messages", _NONE)
+    if dialect is not None and request is not None:
+        request = _translated(dialect, trace) or request
+    messages = (request or {}).get("messages", _NONE)
     parts = read(_PARTS, messages)
     return _NONE if parts is None or not all(map(_is_object, parts)) else messages
+
+
+def _translated(dialect: Dialect, trace: pb.Trace) -> Object | None:
+    try:
+        made = dialect.translate(trace.request_json, trace.trace_id)
+    except (NotTranslatableError, Refused):
+        return None
+    return None if isinstance(made, Referring) else read_object(made.body)
 
 
 def _is_object(part: Raw) -> bool:

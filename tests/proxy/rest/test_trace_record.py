@@ -135,6 +135,19 @@ def test_messages_that_no_reader_takes_are_left_to_the_raw_request(messages: str
     assert written["raw_request"] == {"messages": json.loads(messages)}
 
 
+def test_a_request_of_another_api_is_shown_in_the_form_of_chat_completions() -> None:
+    body = {
+        "model": "m",
+        "max_tokens": 5,
+        "system": "be brief",
+        "messages": [{"role": "user", "content": "hi"}],
+    }
+    written = record(trace(endpoint="messages", request_json=json.dumps(body).encode()))
+    system, user = cast("list[dict[str, object]]", written["messages"])
+    assert (system, user) == ({"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"})
+    assert written["raw_request"] == body
+
+
 def test_every_choice_of_several_is_there() -> None:
     second = completion(index=1, token_ids=ids([4]), logprobs=floats([math.nan]), finish_reason="")
     written = record(trace(completions=[completion(), second]))
