@@ -12,12 +12,7 @@ from rolltrace.v1.session_pb2 import SESSION_STATE_OPEN, SESSION_STATE_SEALED, O
 from rolltrace_store import schema, sealing
 from rolltrace_store.blob_writes import BlobWrites
 from rolltrace_store.counting import opened
-<<<<<<< HEAD
 from rolltrace_store.errors import AlreadyExistsError, NotFoundError, SealedError, SessionDeletedError
-from rolltrace_store.mutable_view import MutableView
-=======
-from rolltrace_store.errors import AlreadyExistsError, NotFoundError, SessionDeletedError
->>>>>>> refs/heads/next
 from rolltrace_store.names import check_session_id
 from rolltrace_store.schema.age import Age
 from rolltrace_store.schema.counters import Counters
