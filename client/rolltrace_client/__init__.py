@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         TraceEvent,
         WorkerChangedEvent,
     )
+    from .policy import Policy
     from .session_calls import Limits, NewSession
     from .sessions import (
         DeletedSessions,
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     )
     from .status import Status
     from .traces import (
+        Blob,
+        BlobArray,
         CallError,
         CallStatus,
         CaptureGap,
@@ -73,6 +76,8 @@ __all__ = [
     "AlreadyExists",
     "AsyncClient",
     "AsyncSubscription",
+    "Blob",
+    "BlobArray",
     "CallError",
     "CallStatus",
     "CaptureGap",
@@ -97,6 +102,7 @@ __all__ = [
     "NotFound",
     "Outcome",
     "PermissionDenied",
+    "Policy",
     "PolicyChangedEvent",
     "Position",
     "ResourceExhausted",
@@ -138,13 +144,17 @@ _HOMES = {
         "DeleteReason Event EventKind PolicyChangedEvent Position SessionDeletedEvent SessionSealedEvent "
         "TraceEvent WorkerChangedEvent"
     ),
+    "policy": "Policy",
     "session_calls": "Limits NewSession",
     "sessions": (
         "DeletedSessions IncompleteKind IncompleteReason InFlightCalls Outcome Session SessionLimits "
         "SessionState"
     ),
     "status": "Status",
-    "traces": "CallError CallStatus CaptureGap CaptureGapKind Completion Trace Usage VersionSpan View",
+    "traces": (
+        "Blob BlobArray CallError CallStatus CaptureGap CaptureGapKind Completion Trace Usage VersionSpan "
+        "View"
+    ),
     "verification": "Verification verify",
     "workers": "Worker WorkerHealth WorkerState",
 }

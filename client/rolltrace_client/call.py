@@ -1,7 +1,7 @@
 """A call as a value: what is sent where, and what the answer means. Pure.
 
-The functions of session_calls, worker_calls, trace_calls and gateway_calls make these; Client and
-AsyncClient take their methods from there, with names, arguments, defaults and documentation. Rules: every
+The functions of session_calls, worker_calls, trace_calls, policy_calls and gateway_calls make these; Client
+and AsyncClient take their methods from there, with names, arguments, defaults and documentation. Rules: every
 mutation carries a request_id, so that it may be repeated; what cannot be sent is refused before anybody
 is asked, as InvalidArgument; times are seconds, and a `timeout` of None is the client's own.
 """
@@ -30,6 +30,16 @@ class Call(Generic[V]):
     read: Callable[[bytes], V]
     timeout: float | None = None
     extra: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered(Generic[V]):
+    """One RPC whose answer comes in messages; `read` takes all of them."""
+
+    path: str
+    body: bytes
+    read: Callable[[list[bytes]], V]
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

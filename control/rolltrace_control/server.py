@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
@@ -15,6 +16,8 @@ from grpc_reflection.v1alpha import reflection
 from rolltrace.v1 import (
     gateway_service_pb2,
     gateway_service_pb2_grpc,
+    policy_service_pb2,
+    policy_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
     worker_service_pb2,
@@ -25,6 +28,8 @@ from rolltrace_control.addresses import authority, proxy_url
 from rolltrace_control.edge import Edge
 from rolltrace_control.gateway import GatewayServicer
 from rolltrace_control.interceptor import ErrorInterceptor
+from rolltrace_control.local import bind
+from rolltrace_control.policy import PolicyServicer
 from rolltrace_control.prober import Prober
 from rolltrace_control.retention import Retention
 from rolltrace_control.retention_rules import rules_of
@@ -33,12 +38,14 @@ from rolltrace_control.sessions import SessionServicer
 from rolltrace_control.watch import LogWatch
 from rolltrace_control.workers import WorkerServicer, register_settings
 from rolltrace_settings.settings import Settings
+from rolltrace_store.control_socket import ControlSocket
 from rolltrace_store.interface import Store
 
 NAMES = (
     session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
     worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name,
     traces.SERVICE,
+    policy_service_pb2.DESCRIPTOR.services_by_name["PolicyService"].full_name,
     gateway_service_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
 )
 OPTIONS = (
@@ -70,21 +77,25 @@ async def serve(settings: Settings, store: Store, edge: Edge | None = None) -> A
         sealer = Sealer(store, watch)
         edge = edge or Edge(settings, await store.read(lambda view: view.secret()))
         server = grpc.aio.server(interceptors=[edge.access, ErrorInterceptor()], options=OPTIONS)
+        local = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
         servicer = health.HealthServicer(NAMES)
-        _add_services(server, servicer, store, watch, sealer, settings, edge)
+        for each in (server, local):
+            _add_services(each, servicer, store, watch, sealer, settings, edge)
         port = _listen(server, settings.control_host, settings.control_port, edge)
+        bind(local, stack.enter_context(closing(ControlSocket(store.folder))))
         await register_settings(store, settings.workers)
         await stack.enter_async_context(watch.running())
         await stack.enter_async_context(sealer.running())
         await stack.enter_async_context(Prober(store, settings).running())
         await stack.enter_async_context(Retention(store, rules_of(settings)).running())
         await server.start()
+        await local.start()
         try:
             yield port
         finally:
             servicer.drain()
             watch.drain()
-            await server.stop(settings.drain_timeout)
+            await asyncio.gather(*(each.stop(settings.drain_timeout) for each in (server, local)))
 
 
 def _add_services(
@@ -102,6 +113,7 @@ def _add_services(
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(sessions, server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(store, watch), server)
     traces.add_to_server(trace_servicer, server)
+    policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyServicer(store), server)
     gateway_service_pb2_grpc.add_GatewayServiceServicer_to_server(gateway, server)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((*NAMES, health.SERVICE, reflection.SERVICE_NAME), server)

@@ -141,6 +141,8 @@ class Call:
     """Why nothing is."""
     labels: dict[str, str] = field(default_factory=dict[str, str])
     worker_id: str = ""
+    policy_version: str = ""
+    """What the workers served when it was sent to one, as the control service was told."""
     retry_number: int = 0
     retried_trace_id: str = ""
     attempts: int = 0
@@ -171,9 +173,9 @@ class Call:
         self.on(Event.ADMIT)
         self.was_admitted = True
 
-    def dispatch(self, worker_id: str) -> None:
+    def dispatch(self, worker_id: str, policy_version: str = "") -> None:
         self.on(Event.DISPATCH)
-        self.worker_id = worker_id
+        self.worker_id, self.policy_version = worker_id, policy_version
         self.attempts += 1
 
     def answer(self, http_status: int) -> None:
@@ -191,6 +193,7 @@ class Call:
         """The trace but for what was captured of the answer; the call MUST have ended."""
         trace = self.known()
         trace.worker_id, trace.attempt_count = self.worker_id, self.attempts
+        trace.policy_version = self.policy_version
         trace.status, trace.http_status = self.status, self.http_status
         trace.request_json = self.kept
         if self.not_kept:

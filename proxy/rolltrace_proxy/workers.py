@@ -1,8 +1,9 @@
-"""The workers as this proxy sees them: the store's rows, its own calls in flight, its own breakers.
+"""The workers as this proxy sees them: the store's rows, the policy that they serve, its own calls in flight,
+its own breakers.
 
-The rows are read again when their revision has changed; asking for that is cheap enough for every call.
-While a worker drains, the counts are reported to the store at every tick of the server, so that control
-knows when it is idle.
+Rows and policy are read again when their revision has changed; asking for that is cheap enough for every
+call. While a worker drains, the counts are reported to the store at every tick of the server, so that
+control knows when it is idle.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ Clock = Callable[[], float]
 class News:
     revision: int
     rows: Sequence[pb.Worker]
+    policy_version: str
 
 
 class Workers:
     def __init__(self, store: Store, clock: Clock = time.monotonic) -> None:
         self._store = store
         self._clock = clock
+        self.policy_version = ""
+        """What the workers serve, as far as this proxy has heard; "" when nobody ever said."""
         self._revision: int | None = None
         self._rows: dict[str, pb.Worker] = {}
         self._in_flight: Counter[str] = Counter()
@@ -44,13 +48,15 @@ class Workers:
     def look(self, view: ReadView) -> News | None:
         """What has changed since the last news, to be read inside a `read` of the store."""
         revision = view.workers_revision()
-        return None if revision == self._revision else News(revision, view.workers())
+        if revision == self._revision:
+            return None
+        return News(revision, view.workers(), view.policy().policy_version)
 
     def take(self, news: News | None) -> None:
         """Takes news in, on the loop."""
         if news is None:
             return
-        self._revision = news.revision
+        self._revision, self.policy_version = news.revision, news.policy_version
         self._rows = {row.worker_id: row for row in news.rows}
         self._in_flight = +self._in_flight
         self._breakers = {name: self._breakers.get(name, Breaker()) for name in self._rows}
@@ -70,7 +76,8 @@ class Workers:
     def usable(self, row: pb.Worker) -> bool:
         """Whether the worker seems alive, to control's checks and to this proxy's calls."""
         checked = row.health != pb.WORKER_HEALTH_UNHEALTHY
-        return checked and not self._breakers[row.worker_id].is_open(self._clock())
+        breaker = self._breakers.get(row.worker_id)
+        return checked and not (breaker is not None and breaker.is_open(self._clock()))
 
     def candidates(self) -> list[Candidate]:
         """All that may take a call, as routing wants to see them."""

@@ -1,4 +1,7 @@
-"""Which names the contract allows (session.proto, trace.proto, worker.proto). Decisions only."""
+"""Which names the contract allows (session.proto, trace.proto, worker.proto, policy_service.proto).
+
+Decisions only.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from rolltrace_store.errors import InvalidArgumentError
 
 MAX_SESSION_ID = 400
 MAX_REQUEST_ID = 128
+MAX_POLICY_VERSION = 200
 _TRACE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PLAIN = re.compile(r"[A-Za-z0-9_:-]{3,400}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -44,6 +48,15 @@ def check_worker_id(worker_id: str, field: str = "worker.worker_id") -> None:
     """Raises InvalidArgumentError unless it may name a worker."""
     if not _WORKER_ID.fullmatch(worker_id):
         raise InvalidArgumentError(field, f"{field} {worker_id[:80]!r} is not 1 to 128 of [A-Za-z0-9._:-]")
+
+
+def check_policy_version(policy_version: str, field: str = "policy_version") -> None:
+    """Raises InvalidArgumentError unless it may name a version of the policy."""
+    size = len(policy_version.encode(errors="replace"))
+    if not 1 <= size <= MAX_POLICY_VERSION:
+        raise InvalidArgumentError(field, f"{field} has {size} bytes; 1 to {MAX_POLICY_VERSION} are allowed")
+    if _CONTROL.search(policy_version):
+        raise InvalidArgumentError(field, f"{field} {policy_version!r} holds a control character")
 
 
 def check_request_id(request_id: str, field: str = "request_id") -> None:

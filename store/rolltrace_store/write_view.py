@@ -1,4 +1,4 @@
-"""What a writing `work` is given, and what the writer uses: calls, workers and requests."""
+"""What a writing `work` is given, and what the writer uses: calls, workers, the policy and requests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from rolltrace.v1 import event_pb2 as event
+from rolltrace.v1.policy_service_pb2 import Policy
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_store import schema
@@ -21,7 +22,7 @@ from rolltrace_store.errors import (
 from rolltrace_store.forgetting import Forgetting
 from rolltrace_store.history import Encoded
 from rolltrace_store.interface import Commit, Request
-from rolltrace_store.names import check_request_id, check_worker_id
+from rolltrace_store.names import check_policy_version, check_request_id, check_worker_id
 from rolltrace_store.replays import one_more
 from rolltrace_store.schema import meta
 from rolltrace_store.schema.age import Age
@@ -154,6 +155,19 @@ class LmdbWriteView(SessionWrites, Forgetting):
         change.worker.ClearField("api_key")
         self._log(event.EVENT_KIND_WORKER_CHANGED, change)
         self._mutable(meta.NUMBERS).put(meta.WORKERS_REVISION, self._head)
+
+    def set_policy_version(self, policy_version: str) -> Policy:
+        check_policy_version(policy_version)
+        known = self.policy()
+        if policy_version == known.policy_version:
+            return known
+        policy = Policy(policy_version=policy_version)
+        policy.change_time.FromNanoseconds(self._clock())
+        self._mutable(meta.POLICIES).put(meta.POLICY, policy)
+        change = event.PolicyChanged(policy_version=policy_version, change_time=policy.change_time)
+        self._log(event.EVENT_KIND_POLICY_CHANGED, change)
+        self._mutable(meta.NUMBERS).put(meta.WORKERS_REVISION, self._head)
+        return policy
 
     def remember(self, request: Request, response: bytes) -> None:
         check_request_id(request.request_id)

@@ -17,6 +17,8 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from rolltrace.v1 import event_pb2, session_pb2, worker_pb2
 from rolltrace.v1 import gateway_service_pb2 as gateway
 from rolltrace.v1 import gateway_service_pb2_grpc as gateway_grpc
+from rolltrace.v1 import policy_service_pb2 as policy
+from rolltrace.v1 import policy_service_pb2_grpc as policy_grpc
 from rolltrace.v1 import session_service_pb2 as session
 from rolltrace.v1 import session_service_pb2_grpc as session_grpc
 from rolltrace.v1 import trace_service_pb2 as trace
@@ -45,6 +47,7 @@ class Service(
     session_grpc.SessionServiceServicer,
     worker_grpc.WorkerServiceServicer,
     gateway_grpc.GatewayServiceServicer,
+    policy_grpc.PolicyServiceServicer,
     trace_grpc.TraceServiceServicer,
 ):
     def __init__(self, state: State) -> None:
@@ -127,6 +130,12 @@ class Service(
             return session.BatchCreateSessionsResponse(sessions=made)
 
         return self._change("BatchCreateSessions", request.request_id, context, change)
+
+    def UpdateSession(
+        self, request: session.UpdateSessionRequest, context: Context
+    ) -> session.UpdateSessionResponse:
+        self._begin("UpdateSession", context)
+        return session.UpdateSessionResponse(session=self._session(request.session.session_id, context))
 
     def GetSession(self, request: session.GetSessionRequest, context: Context) -> session.GetSessionResponse:
         self._begin("GetSession", context)
@@ -233,6 +242,18 @@ class Service(
             refuse(context, grpc.StatusCode.NOT_FOUND, f"there is no worker {worker_id!r}", resource)
         return self.state.workers[worker_id]
 
+    def GetPolicy(self, request: policy.GetPolicyRequest, context: Context) -> policy.GetPolicyResponse:
+        self._begin("GetPolicy", context)
+        return policy.GetPolicyResponse(policy=self.state.policy)
+
+    def SetPolicyVersion(
+        self, request: policy.SetPolicyVersionRequest, context: Context
+    ) -> policy.SetPolicyVersionResponse:
+        self._begin("SetPolicyVersion", context)
+        self.state.policy.policy_version = request.policy_version
+        self.state.policy.change_time.FromJsonString("2026-01-02T03:04:05.5Z")
+        return policy.SetPolicyVersionResponse(policy=self.state.policy)
+
     def GetStatus(self, request: gateway.GetStatusRequest, context: Context) -> gateway.GetStatusResponse:
         self._begin("GetStatus", context)
         return gateway.GetStatusResponse(
@@ -264,6 +285,15 @@ class Service(
         page, token = paged(found, request.page_size, request.page_token)
         views = [self.state.view(full, request.view) for full in page]
         return trace.ListTracesResponse(traces=views, next_page_token=token)
+
+    def GetBlob(self, request: trace.GetBlobRequest, context: Context) -> Iterator[trace.GetBlobResponse]:
+        self._begin("GetBlob", context)
+        data = self.state.blobs.get(request.digest)
+        if data is None or request.digest in self.state.gone:
+            resource = error_details_pb2.ResourceInfo(resource_name=request.digest.hex())
+            refuse(context, grpc.StatusCode.NOT_FOUND, "there is no such blob", resource)
+        for start in range(0, len(data), 1000):
+            yield trace.GetBlobResponse(data=data[start : start + 1000])
 
     def Subscribe(
         self, request: trace.SubscribeRequest, context: Context
@@ -341,6 +371,7 @@ class Canned:
         session_grpc.add_SessionServiceServicer_to_server(service, self._server)
         worker_grpc.add_WorkerServiceServicer_to_server(service, self._server)
         gateway_grpc.add_GatewayServiceServicer_to_server(service, self._server)
+        policy_grpc.add_PolicyServiceServicer_to_server(service, self._server)
         trace_grpc.add_TraceServiceServicer_to_server(service, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()

@@ -74,6 +74,15 @@ async def test_workers(client: AsyncClient) -> None:
     assert await all_of(client.list_workers()) == []
 
 
+async def test_the_policy_is_told_and_asked(client: AsyncClient) -> None:
+    unsaid = await client.get_policy()
+    assert (unsaid.policy_version, unsaid.change_time) == ("", None)
+    said = await client.set_policy_version("17")
+    assert said.policy_version == "17"
+    assert said.change_time == datetime(2026, 1, 2, 3, 4, 5, 500_000, tzinfo=UTC)
+    assert await client.get_policy() == said
+
+
 async def test_traces_are_listed_whole_and_in_order(client: AsyncClient, state: State) -> None:
     made = state.record("s", 5)
     listed = await all_of(client.list_traces("s", page_size=2))

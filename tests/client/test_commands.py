@@ -121,6 +121,14 @@ def test_workers(run: Shell) -> None:
     assert run.refused("workers", "add", *urls, "--id", "w")[0] == 2
 
 
+def test_policy(run: Shell) -> None:
+    assert run("policy", "show") == "no version was ever set\n"
+    assert run("policy", "set", "step-000120").startswith("policy version  step-000120\n")
+    assert run.json("policy", "show") == [
+        {"policy_version": "step-000120", "change_time": "2026-01-02T03:04:05.500000+00:00"}
+    ]
+
+
 def test_traces_are_shown_token_by_token(run: Shell, state: State) -> None:
     [made] = state.record("s")
     made.prompt_token_ids = int32s(*range(1000, 1100))

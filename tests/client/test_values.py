@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from rolltrace.v1 import (
     event_pb2,
     gateway_service_pb2,
+    policy_service_pb2,
     session_pb2,
     session_service_pb2,
     trace_pb2,
@@ -34,6 +35,7 @@ from rolltrace_client import (
     InFlightCalls,
     NotFound,
     Outcome,
+    Policy,
     Position,
     Session,
     SessionLimits,
@@ -140,6 +142,7 @@ def test_words_are_those_of_the_contract(words: type[Word], contract: EnumTypeWr
         (Outcome, session_pb2.Outcome.DESCRIPTOR),
         (IncompleteReason, session_pb2.IncompleteReason.DESCRIPTOR),
         (SessionLimits, session_pb2.SessionLimits.DESCRIPTOR),
+        (Policy, policy_service_pb2.Policy.DESCRIPTOR),
         (Trace, trace_pb2.Trace.DESCRIPTOR),
         (Completion, trace_pb2.Completion.DESCRIPTOR),
         (Status, gateway_service_pb2.GetStatusResponse.DESCRIPTOR),

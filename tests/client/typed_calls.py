@@ -21,6 +21,7 @@ from rolltrace_client import (
     IncompleteReason,
     InFlightCalls,
     NewSession,
+    Policy,
     PolicyChangedEvent,
     Position,
     Session,
@@ -51,6 +52,8 @@ def sync_calls(client: Client) -> None:
     assert_type(client.delete_session("s"), int)
     assert_type(client.register_worker("http://h:1", model_names=["m"]), Worker)
     assert_type(client.update_worker("w", state=WorkerState.CORDONED), Worker)
+    assert_type(client.set_policy_version("17", timeout=1.0), Policy)
+    assert_type(client.get_policy().change_time, datetime | None)
     assert_type(client.status(), Status)
     assert_type(client.flush(), Cursor)
     for trace in client.list_traces("s", view=View.METADATA):

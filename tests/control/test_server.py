@@ -35,7 +35,7 @@ from rolltrace_store.interface import ReadView, WriteView
 from tests.control.conftest import SETTINGS, Control, connected, controlling
 from tests.control.details import failure
 
-SERVICES = {f"rolltrace.v1.{name}Service" for name in ("Session", "Worker", "Trace", "Gateway")}
+SERVICES = {f"rolltrace.v1.{name}Service" for name in ("Session", "Worker", "Trace", "Policy", "Gateway")}
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -99,9 +99,9 @@ async def test_a_watch_sees_the_drain_and_does_not_hold_it_up(store: Store) -> N
             control = await later.enter_async_context(connected(port))
             watches = [watch(control, name) for name in ("", *SERVICES, "nobody")]
             first = [await status(call) for call in watches]
-        assert [await status(call) for call in watches[:-1]] == [NOT_SERVING] * 5
-        assert [await call.read() for call in watches] == [grpc.aio.EOF] * 6
-    assert first == [SERVING] * 5 + [Health.SERVICE_UNKNOWN]
+        assert [await status(call) for call in watches[:-1]] == [NOT_SERVING] * (len(SERVICES) + 1)
+        assert [await call.read() for call in watches] == [grpc.aio.EOF] * len(watches)
+    assert first == [SERVING] * (len(SERVICES) + 1) + [Health.SERVICE_UNKNOWN]
 
 
 class Failing:

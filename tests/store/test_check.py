@@ -9,8 +9,10 @@ from typing import TypeVar
 import lmdb
 import pytest
 
+from rolltrace.v1 import event_pb2 as event
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1 import worker_pb2
+from rolltrace.v1.policy_service_pb2 import Policy
 from rolltrace.v1.session_pb2 import Session
 from rolltrace_store import Request, open_store, schema
 from rolltrace_store.__main__ import main
@@ -217,6 +219,21 @@ def _high_revision(db: Damage) -> None:
     db.put(meta.NUMBERS, meta.WORKERS_REVISION, 70)
 
 
+def _another_policy(db: Damage) -> None:
+    said = event.PolicyChanged(policy_version="17")
+    db.put(schema.LOG, 8, Entry(event.EVENT_KIND_POLICY_CHANGED, said.SerializeToString()))
+    db.put(meta.POLICIES, meta.POLICY, Policy(policy_version="16"))
+
+
+def _no_policy(db: Damage) -> None:
+    _another_policy(db)
+    db.delete(meta.POLICIES, meta.POLICY)
+
+
+def _unreadable_policy(db: Damage) -> None:
+    db.put_bytes(meta.POLICIES, meta.POLICY.encode(), b"\xff")
+
+
 def _no_epoch(db: Damage) -> None:
     db.delete(meta.TEXTS, meta.EPOCH)
 
@@ -264,6 +281,9 @@ def _missing_logprobs(db: Damage) -> None:
         (_unreadable_event, ["log: the row of key 0000000000000008 cannot be read"]),
         (_low_head, ["meta: head is 7, but the log goes on to 8"]),
         (_high_revision, ["meta: workers_revision is 70, but the head is 8"]),
+        (_another_policy, ["meta: policy is '16', but the log says '17'"]),
+        (_no_policy, ["meta: policy is '', but the log says '17'"]),
+        (_unreadable_policy, ["meta: policy cannot be read"]),
         (_no_epoch, ["meta: epoch is missing"]),
         (_drop_age, ["requests: request r has no row in request_times"]),
         (_another_worker, ["workers: worker v says it is w"]),

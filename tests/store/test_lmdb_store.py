@@ -10,11 +10,12 @@ import pytest
 from rolltrace_store import Store, open_store
 from tests.store.completeness import CompletenessContract
 from tests.store.contract import StoreContract
+from tests.store.policy_contract import PolicyContract
 from tests.store.processes import options
 from tests.store.short_calls import ShortCallsContract
 
 
-class TestLmdbStore(StoreContract, CompletenessContract, ShortCallsContract):
+class TestLmdbStore(StoreContract, CompletenessContract, ShortCallsContract, PolicyContract):
     @pytest.fixture(params=["process", "power"])
     async def store(self, request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Store]:
         store = open_store(path, options(request.param), proxy=True)
