@@ -57,6 +57,10 @@ CASES = {
     "a tool is required": {**TOOLS, "tool_choice": {"type": "any"}},
     "a tool is named": {**TOOLS, "tool_choice": {"type": "tool", "name": "get_weather"}},
     "the result of a tool": AFTER,
+    "a later system message": {
+        **ASKED,
+        "messages": [*ASKED["messages"], {"role": "system", "content": "Be kind."}, *ASKED["messages"]],
+    },
 }
 
 
