@@ -10,9 +10,9 @@ from rolltrace.v1 import event_pb2 as event
 from rolltrace.v1.event_pb2 import DeleteReason
 from rolltrace.v1.session_pb2 import SESSION_STATE_SEALED, Outcome, Session
 from rolltrace_store import schema, sealing
+from rolltrace_store.blob_writes import BlobWrites
 from rolltrace_store.counting import opened
 from rolltrace_store.errors import AlreadyExistsError, NotFoundError, SessionDeletedError
-from rolltrace_store.mutable_view import MutableView
 from rolltrace_store.names import check_session_id
 from rolltrace_store.schema.age import Age
 from rolltrace_store.schema.counters import Counters
@@ -21,7 +21,7 @@ from rolltrace_store.schema.seal import SealingRow
 from rolltrace_store.schema.session_trace import prefix
 
 
-class SessionWrites(MutableView):
+class SessionWrites(BlobWrites):
     """The part of interface.WriteView that is about sessions."""
 
     def create_session(self, session: Session) -> Session:
@@ -85,6 +85,7 @@ class SessionWrites(MutableView):
         self._mutable(schema.SEALED).delete(Age(session.seal_time.ToNanoseconds(), session_id))
         self._delete_running(session_id)
         count = self._delete_traces(session_id)
+        self._drop_blobs(session_id)
         now = self._clock()
         self._leave_tombstone(session_id, now)
         deleted = event.SessionDeleted(session_id=session_id, deleted_trace_count=count, reason=reason)

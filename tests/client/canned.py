@@ -280,6 +280,15 @@ class Service(
         views = [self.state.view(full, request.view) for full in page]
         return trace.ListTracesResponse(traces=views, next_page_token=token)
 
+    def GetBlob(self, request: trace.GetBlobRequest, context: Context) -> Iterator[trace.GetBlobResponse]:
+        self._begin("GetBlob", context)
+        data = self.state.blobs.get(request.digest)
+        if data is None or request.digest in self.state.gone:
+            resource = error_details_pb2.ResourceInfo(resource_name=request.digest.hex())
+            refuse(context, grpc.StatusCode.NOT_FOUND, "there is no such blob", resource)
+        for start in range(0, len(data), 1000):
+            yield trace.GetBlobResponse(data=data[start : start + 1000])
+
     def Subscribe(
         self, request: trace.SubscribeRequest, context: Context
     ) -> Iterator[trace.SubscribeResponse]:
