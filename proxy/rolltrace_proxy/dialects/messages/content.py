@@ -92,7 +92,7 @@ def _of_user(content: Value, where: str) -> list[Fields]:
     for block, at in blocks(content, where):
         if block["type"] == "tool_result":
             results += _tool_result(block, at)
-        elif block["type"] not in ("thinking", "redacted_thinking"):
+        else:
             parts += _parts(block, at)
     return [*results, {"role": "user", "content": _content(parts)}] if parts else results
 
