@@ -50,7 +50,7 @@ def parse(raw: str) -> Target | None:
 
 
 def _parse(raw: str) -> Target | None:
-    path, mark, query = _split(raw)
+    path, mark, query = split(raw)
     if path.startswith(_SESSIONS):
         found = _split_session(path[len(_SESSIONS) :])
         if found is None:
@@ -67,10 +67,10 @@ def _parse(raw: str) -> Target | None:
 
 def page(raw: str) -> str:
     """The path of a request target, in which there is nothing else that a page is chosen by."""
-    return raw if raw.startswith(_SESSIONS) else _split(raw)[0]
+    return raw if raw.startswith(_SESSIONS) else split(raw)[0]
 
 
-def _split(raw: str) -> tuple[str, str, str]:
+def split(raw: str) -> tuple[str, str, str]:
     """The path, the question mark, the query."""
     authority = _AUTHORITY.match(raw)
     return raw[authority.end() if authority else 0 :].partition("#")[0].partition("?")

@@ -23,6 +23,7 @@ import asyncio
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from rolltrace.v1 import event_pb2
@@ -242,6 +243,13 @@ class WriteView(ReadView, Protocol):
         """Adds it as OPEN with create_time set, and lifts a tombstone; raises AlreadyExistsError."""
         ...
 
+    def update_session(self, session: Session) -> Session:
+        """Replaces the metadata and the sampling_params of an OPEN session by those of `session`.
+
+        Raises NotFoundError, SealedError.
+        """
+        ...
+
     def begin_seal(self, session_id: str, outcome: Outcome | None, *, cancel: bool, deadline: int) -> Session:
         """Makes an OPEN session SEALING and keeps the outcome; `deadline` as in Sealing.
 
@@ -302,6 +310,11 @@ class WriteView(ReadView, Protocol):
 
 class Store(Protocol):
     """An open environment."""
+
+    @property
+    def folder(self) -> Path:
+        """Where on this machine what belongs to the environment lies; whoever may read it may read all."""
+        ...
 
     async def read(self, work: Callable[[ReadView], T]) -> T:
         """Runs `work` on a consistent view."""

@@ -123,6 +123,10 @@ class LmdbStore:
             self._ringer.ring()
         return True
 
+    @property
+    def folder(self) -> Path:
+        return self._environment.path
+
     async def read(self, work: Callable[[ReadView], T]) -> T:
         return self._read(work)
 

@@ -131,6 +131,12 @@ class Service(
 
         return self._change("BatchCreateSessions", request.request_id, context, change)
 
+    def UpdateSession(
+        self, request: session.UpdateSessionRequest, context: Context
+    ) -> session.UpdateSessionResponse:
+        self._begin("UpdateSession", context)
+        return session.UpdateSessionResponse(session=self._session(request.session.session_id, context))
+
     def GetSession(self, request: session.GetSessionRequest, context: Context) -> session.GetSessionResponse:
         self._begin("GetSession", context)
         return session.GetSessionResponse(session=self._session(request.session_id, context))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rolltrace_proxy.dialects.interface import Dialect
 from rolltrace_proxy.dialects.messages.dialect import Messages
+from rolltrace_proxy.dialects.responses.dialect import Responses
 from rolltrace_proxy.rewrite import TOKEN_ENDPOINTS
 
-DIALECTS: dict[str, Dialect] = {"messages": Messages()}
+DIALECTS: dict[str, Dialect] = {"messages": Messages(), "responses": Responses()}
 
 
 def carries_tokens(endpoint: str) -> bool:
