@@ -34,7 +34,8 @@ def models(owner: str, *names: str) -> Pages:
 SERVERS: list[tuple[Pages, str]] = [
     ({"/v1/models": models("vllm")}, "vllm"),
     ({"/v1/models": models("sglang")}, "sglang"),
-    ({"/v1/models": models("llamacpp")}, "openai"),
+    ({"/v1/models": models("llamacpp")}, "llamacpp"),
+    ({"/v1/models": models("somebody")}, "openai"),
     ({"/v1/models": models("vllm", "base", "adapter")}, "vllm"),
     ({"/v1/models": {"data": [{"id": "m"}]}}, "openai"),
     ({"/v1/models": 401, "/version": {"version": "0.32.0"}}, "vllm"),
