@@ -113,7 +113,7 @@ async def test_another_server_at_the_same_url_is_asked_again(store: Store) -> No
         assert gone.detected_engine == "vllm"
 
         async def answer(request: web.Request) -> web.Response:
-            return web.json_response(models("llamacpp"))
+            return web.json_response(models("somebody"))
 
         runner = web.ServerRunner(web.Server(answer))  # type: ignore[arg-type]  # its type is narrower than its use
         await runner.setup()

@@ -4,14 +4,16 @@ Every entry of its log-probabilities has the `id` of its token, for chat and com
 asked for, with the fewest candidates that it takes. It has no way to give the ids of a prompt.
 
 A token that ends within a UTF-8 character has no entry; how many there should be, the usage tells. That is
-only said of the first of several choices, so those have no ids. Of a stream nothing is asked: its chunks leave
-out every token without a text, the end of the turn among them, and with tools the wish is an error. That
-top_logprobs is an error without logprobs must stay one.
+only said of the first of several choices, so those have no ids. Of a stream nothing is asked: its chunks
+leave out every token without a text, the end of the turn among them, and with tools the wish is an error.
+That top_logprobs is an error without logprobs must stay one.
 """
 
 from __future__ import annotations
 
-from msgspec import Raw, Struct
+from typing import Annotated
+
+from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder
 
 from rolltrace_proxy.engines.interface import LOGPROB_KEYS, Array, Ask, Controls, Engine
@@ -24,7 +26,7 @@ _REFUSED = "top_logprobs without logprobs is for the worker to refuse"
 
 
 class _Entry(Struct, gc=False):
-    id: int
+    id: Annotated[int, Meta(ge=-(2**31), lt=2**31)]
 
 
 class _Content(Struct, gc=False):

@@ -1,4 +1,4 @@
-"""Makes a tiny model with random weights as a GGUF file: a token for every byte, a turn's beginning and its end.
+"""Makes a tiny model with random weights, a GGUF file: a token for every byte, and a turn's two ends.
 
     python model.py OUT.gguf
 
