@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rolltrace_proxy.dialects.interface import Dialect
 from rolltrace_proxy.dialects.messages.dialect import Messages
+from rolltrace_proxy.dialects.responses.dialect import Responses
 
-DIALECTS: dict[str, Dialect] = {"messages": Messages()}
+DIALECTS: dict[str, Dialect] = {"messages": Messages(), "responses": Responses()}
 
 
 def dialect_of(endpoint: str) -> Dialect | None:
