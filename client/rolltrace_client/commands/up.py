@@ -20,6 +20,7 @@ from errno import EADDRINUSE
 from functools import partial
 from pathlib import Path
 
+from rolltrace_settings import rllm
 from rolltrace_settings.console import configure_logging
 from rolltrace_settings.load import load, to_environment
 from rolltrace_settings.settings import Settings
@@ -37,6 +38,8 @@ ACCESS = {
     "none": "everybody who reaches these addresses (auth: none)",
     "token": "with the admin token, or a session's api_key",
 }
+FOREIGN = ("ROLLTRACE_", rllm.PREFIX)
+"""Variables of settings, which children do not inherit: those that they get are resolved."""
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -127,7 +130,7 @@ def free_port(host: str, port: int, flag: str) -> int:
 
 def children(settings: Settings, environ: Mapping[str, str], metrics: str | None) -> list[Child]:
     """The processes to keep running: proxies are stopped first."""
-    inherited = {key: value for key, value in environ.items() if not key.startswith("ROLLTRACE_")}
+    inherited = {key: value for key, value in environ.items() if not key.startswith(FOREIGN)}
     environment = {**QUIET, **inherited, **to_environment(settings)}
     if metrics:
         environment[METRICS_VARIABLE] = metrics
