@@ -57,7 +57,7 @@ def _run(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     from rolltrace_settings.flags import Version
 
-    from .commands import db, policy, sessions, status, traces, up, workers
+    from .commands import bring, db, policy, sessions, status, traces, up, workers
     from .commands.arguments import add_shared
 
     parser = argparse.ArgumentParser(
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=Version, help="show program's version number and exit")
     add_shared(parser, at_top=True)
     groups = parser.add_subparsers(metavar="GROUP", required=True)
-    for group in (up, workers, sessions, traces, policy, status, db):
+    for group in (up, workers, sessions, traces, policy, status, db, bring):
         group.register(groups)
     return parser
 
