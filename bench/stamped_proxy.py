@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from rolltrace.v1 import trace_pb2
 from rolltrace_proxy import __main__ as proxy
 from rolltrace_store import Commit, Store, StoreOptions, open_store
+from rolltrace_store.cutting import NO_BLOBS, Blobs
 from rolltrace_store.doorbell import Ringer
 
 
@@ -37,9 +38,9 @@ class Stamped:
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
-    async def append_trace(self, trace: trace_pb2.Trace) -> Commit:
+    async def append_trace(self, trace: trace_pb2.Trace, blobs: Blobs = NO_BLOBS) -> Commit:
         begun = time.monotonic_ns()
-        commit = await self._store.append_trace(trace)
+        commit = await self._store.append_trace(trace, blobs)
         rings = self._times.rings
         self._times.committed[trace.trace_id] = rings[bisect_left(rings, begun)]
         return commit

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     )
     from .status import Status
     from .traces import (
+        Blob,
+        BlobArray,
         CallError,
         CallStatus,
         CaptureGap,
@@ -74,6 +76,8 @@ __all__ = [
     "AlreadyExists",
     "AsyncClient",
     "AsyncSubscription",
+    "Blob",
+    "BlobArray",
     "CallError",
     "CallStatus",
     "CaptureGap",
@@ -147,7 +151,10 @@ _HOMES = {
         "SessionState"
     ),
     "status": "Status",
-    "traces": "CallError CallStatus CaptureGap CaptureGapKind Completion Trace Usage VersionSpan View",
+    "traces": (
+        "Blob BlobArray CallError CallStatus CaptureGap CaptureGapKind Completion Trace Usage VersionSpan "
+        "View"
+    ),
     "verification": "Verification verify",
     "workers": "Worker WorkerHealth WorkerState",
 }

@@ -17,7 +17,7 @@ from rolltrace.v1 import trace_pb2
 
 from . import access, gateway_calls, policy_calls, session_calls, trace_calls, wire, worker_calls
 from .bases import Bases
-from .call import Call, Pages, present
+from .call import Call, Gathered, Pages, present
 from .cursor import Cursor
 from .errors import Closed, NotFound, RolltraceError, Unavailable
 from .events import Event, TraceEvent, read_event
@@ -27,6 +27,7 @@ from .traces import Trace
 
 P = ParamSpec("P")
 V = TypeVar("V")
+T = TypeVar("T")
 
 
 class AsyncConnection:
@@ -75,20 +76,33 @@ class AsyncConnection:
         return self._made
 
     async def call(self, call: Call[V]) -> V:
-        timeout = (self.timeout if call.timeout is None else call.timeout) + call.extra
-        attempts = Attempts(timeout, self._retry_for)
+        async def ask(timeout: float) -> bytes:
+            rpc = self._channel().unary_unary(call.path, wire.as_is, wire.as_is)
+            return await rpc(call.body, timeout=timeout, metadata=self._metadata)
+
+        return call.read(await self._answer(ask, call.timeout, call.extra))
+
+    async def gather(self, call: Gathered[V]) -> V:
+        async def ask(timeout: float) -> list[bytes]:
+            rpc = self._channel().unary_stream(call.path, wire.as_is, wire.as_is)
+            return [message async for message in rpc(call.body, timeout=timeout, metadata=self._metadata)]
+
+        return call.read(await self._answer(ask, call.timeout))
+
+    async def _answer(
+        self, ask: Callable[[float], Awaitable[T]], timeout: float | None, extra: float = 0.0
+    ) -> T:
+        """What `ask`, given the seconds that it may take, gets in the end."""
+        attempts = Attempts((self.timeout if timeout is None else timeout) + extra, self._retry_for)
         while True:
             try:
-                ask = self._channel().unary_unary(call.path, wire.as_is, wire.as_is)
-                answer = await ask(call.body, timeout=attempts.time_left(), metadata=self._metadata)
+                return await ask(attempts.time_left())
             except grpc.aio.AioRpcError as error:
                 pause = attempts.pause(wire.failure(error, self.target))
             except asyncio.CancelledError:
                 if _task_cancelled():
                     raise
                 raise _closed() from None
-            else:
-                return call.read(answer)
             await asyncio.sleep(pause)
 
     async def pages(self, pages: Pages[V]) -> AsyncIterator[V]:
@@ -108,7 +122,13 @@ class AsyncConnection:
         missing = bases.missing(trace)
         if missing:
             bases.add(await self.call(trace_calls.get_base(missing)))
-        return bases.expand(trace)
+        bare = bases.expand(trace)
+        blobs: dict[bytes, bytes] = {}
+        for digest in bare.digests():
+            if (data := bases.blob(digest)) is None:
+                data = await self.gather(trace_calls.get_blob(digest))
+            blobs[digest] = data
+        return bases.whole(bare, blobs)
 
 
 class AsyncSubscription(AsyncIterator[Event]):
@@ -211,6 +231,14 @@ def _unary(build: Callable[P, Call[V]]) -> Callable[Concatenate[AsyncClient, P],
     return method
 
 
+def _gathered(build: Callable[P, Gathered[V]]) -> Callable[Concatenate[AsyncClient, P], Awaitable[V]]:
+    def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[V]:
+        return self.connection.gather(build(*args, **kwargs))
+
+    present(method, build)
+    return method
+
+
 def _pages(build: Callable[P, Pages[V]]) -> Callable[Concatenate[AsyncClient, P], AsyncIterator[V]]:
     def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[V]:
         return self.connection.pages(build(*args, **kwargs))
@@ -278,6 +306,8 @@ class AsyncClient:
     get_trace = _unary(trace_calls.get_trace)
     list_traces = _traces(trace_calls.list_traces)
     subscribe = _subscribe(trace_calls.subscribe)
+    get_blob = _gathered(trace_calls.get_blob)
+    get_array = _gathered(trace_calls.get_array)
     get_policy = _unary(policy_calls.get_policy)
     set_policy_version = _unary(policy_calls.set_policy_version)
     status = _unary(gateway_calls.status)

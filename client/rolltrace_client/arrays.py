@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import importlib
 import sys
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     Int32Array = npt.NDArray[np.int32]
     Float32Array = npt.NDArray[np.float32]
+    AnyArray = npt.NDArray[Any]
 
 
 def int32s(data: bytes) -> Int32Array:
@@ -30,6 +32,14 @@ def float32s(data: bytes) -> Float32Array:
     """Little-endian float32, shape [len(data) / 4]."""
     values: Float32Array = _read(data, "<f4", "f")
     return values
+
+
+def shaped(data: bytes, dtype: str, shape: Iterable[int]) -> AnyArray:
+    """Any array in C order; `data` itself without numpy. Raises ValueError, TypeError."""
+    numpy = _numpy()
+    values: Any = data if numpy is None else numpy.frombuffer(data, dtype).reshape(tuple(shape))
+    found: AnyArray = values
+    return found
 
 
 def _read(data: bytes, dtype: str, typecode: str) -> Any:

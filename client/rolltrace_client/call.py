@@ -33,6 +33,16 @@ class Call(Generic[V]):
 
 
 @dataclass(frozen=True, slots=True)
+class Gathered(Generic[V]):
+    """One RPC whose answer comes in messages; `read` takes all of them."""
+
+    path: str
+    body: bytes
+    read: Callable[[list[bytes]], V]
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pages(Generic[V]):
     """A list that comes page by page: the call for the page of a token, "" for the first."""
 

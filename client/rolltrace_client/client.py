@@ -15,7 +15,7 @@ from rolltrace.v1 import trace_pb2
 
 from . import access, gateway_calls, policy_calls, session_calls, trace_calls, wire, worker_calls
 from .bases import Bases
-from .call import Call, Pages, present
+from .call import Call, Gathered, Pages, present
 from .cursor import Cursor
 from .errors import Closed, NotFound, RolltraceError, Unavailable
 from .events import Event, TraceEvent, read_event
@@ -25,6 +25,7 @@ from .traces import Trace
 
 P = ParamSpec("P")
 V = TypeVar("V")
+T = TypeVar("T")
 
 
 class Stream(Protocol):
@@ -78,17 +79,28 @@ class Connection:
             raise Closed("the client is closed: make another one")
 
     def call(self, call: Call[V]) -> V:
-        timeout = (self.timeout if call.timeout is None else call.timeout) + call.extra
-        attempts = Attempts(timeout, self._retry_for)
+        def ask(timeout: float) -> bytes:
+            rpc = self._channel().unary_unary(call.path, wire.as_is, wire.as_is)
+            return rpc(call.body, timeout=timeout, metadata=self._metadata)
+
+        return call.read(self._answer(ask, call.timeout, call.extra))
+
+    def gather(self, call: Gathered[V]) -> V:
+        def ask(timeout: float) -> list[bytes]:
+            rpc = self._channel().unary_stream(call.path, wire.as_is, wire.as_is)
+            return list(rpc(call.body, timeout=timeout, metadata=self._metadata))
+
+        return call.read(self._answer(ask, call.timeout))
+
+    def _answer(self, ask: Callable[[float], T], timeout: float | None, extra: float = 0.0) -> T:
+        """What `ask`, given the seconds that it may take, gets in the end."""
+        attempts = Attempts((self.timeout if timeout is None else timeout) + extra, self._retry_for)
         while True:
             try:
-                ask = self._channel().unary_unary(call.path, wire.as_is, wire.as_is)
-                answer = ask(call.body, timeout=attempts.time_left(), metadata=self._metadata)
+                return ask(attempts.time_left())
             except grpc.RpcError as error:
                 self._check_open()
                 pause = attempts.pause(wire.failure(error, self.target))
-            else:
-                return call.read(answer)
             self._closed.wait(pause)
 
     def pages(self, pages: Pages[V]) -> Iterator[V]:
@@ -107,7 +119,13 @@ class Connection:
         missing = bases.missing(trace)
         if missing:
             bases.add(self.call(trace_calls.get_base(missing)))
-        return bases.expand(trace)
+        bare = bases.expand(trace)
+        blobs: dict[bytes, bytes] = {}
+        for digest in bare.digests():
+            if (data := bases.blob(digest)) is None:
+                data = self.gather(trace_calls.get_blob(digest))
+            blobs[digest] = data
+        return bases.whole(bare, blobs)
 
 
 class Subscription(Iterator[Event]):
@@ -191,6 +209,14 @@ def _unary(build: Callable[P, Call[V]]) -> Callable[Concatenate[Client, P], V]:
     return method
 
 
+def _gathered(build: Callable[P, Gathered[V]]) -> Callable[Concatenate[Client, P], V]:
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> V:
+        return self.connection.gather(build(*args, **kwargs))
+
+    present(method, build)
+    return method
+
+
 def _pages(build: Callable[P, Pages[V]]) -> Callable[Concatenate[Client, P], Iterator[V]]:
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[V]:
         return self.connection.pages(build(*args, **kwargs))
@@ -223,9 +249,10 @@ class Client:
     """Talks to the control service at `target`, HOST:PORT of its gRPC port.
 
     Each call has `timeout` seconds; within them an unavailable service is tried again for `retry_for`
-    seconds. `base_cache_bytes` bounds what one iterator keeps to expand traces. `token` is the admin token;
-    None takes ROLLTRACE_ADMIN_TOKEN. With `tls` (True, or a Tls that names files) or `credentials` the
-    connection is encrypted. Every error is a RolltraceError. To be closed, or used as a context manager.
+    seconds. `base_cache_bytes` bounds what one iterator keeps to expand traces, and again of their images.
+    `token` is the admin token; None takes ROLLTRACE_ADMIN_TOKEN. With `tls` (True, or a Tls that names files)
+    or `credentials` the connection is encrypted. Every error is a RolltraceError. To be closed, or used as a
+    context manager.
     """
 
     def __init__(
@@ -264,6 +291,8 @@ class Client:
     get_trace = _unary(trace_calls.get_trace)
     list_traces = _traces(trace_calls.list_traces)
     subscribe = _subscribe(trace_calls.subscribe)
+    get_blob = _gathered(trace_calls.get_blob)
+    get_array = _gathered(trace_calls.get_array)
     get_policy = _unary(policy_calls.get_policy)
     set_policy_version = _unary(policy_calls.set_policy_version)
     status = _unary(gateway_calls.status)

@@ -25,7 +25,7 @@ class RolltraceError(Exception):
 
 
 class NotFound(RolltraceError):
-    """There is no such session, trace or worker."""
+    """There is no such session, trace, worker or blob."""
 
     @property
     def resource(self) -> str:

@@ -1,26 +1,32 @@
 """The calls about traces; see call.py.
 
 On the wire lists and subscriptions are COMPACT, which is a fraction of the bytes; bases.py expands them.
-A single trace is asked for FULL, since its base would have to be fetched too.
+Blobs of bodies are fetched before a trace is handed out, so that one that was read needs nobody any more; the
+arrays that it names are not. A single trace is asked for FULL, since its base would have to be fetched too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from rolltrace.v1 import event_pb2, trace_pb2
 from rolltrace.v1 import trace_service_pb2 as pb
 
-from .call import Call, Pages
+from .arrays import shaped
+from .call import Call, Gathered, Pages
 from .compression import zstd
 from .cursor import Cursor
-from .errors import invalid
+from .errors import RolltraceError, UnreadableBody, invalid
 from .events import EventKind, Position
-from .traces import CallStatus, Trace, View
+from .traces import BlobArray, CallStatus, Trace, View
+
+if TYPE_CHECKING:
+    from .arrays import AnyArray
 
 _SERVICE = "/rolltrace.v1.TraceService/"
+DIGEST_SIZE = 32
 SUBSCRIBE = _SERVICE + "Subscribe"
 
 _ON_THE_WIRE = {View.FULL: trace_pb2.TRACE_VIEW_COMPACT, View.METADATA: trace_pb2.TRACE_VIEW_METADATA}
@@ -42,9 +48,42 @@ def get_trace(trace_id: str, *, view: View = View.FULL, timeout: float | None = 
 
 
 def get_base(trace_id: str) -> Call[trace_pb2.Trace]:
-    """Reads the whole trace that others are written against."""
-    made = pb.GetTraceRequest(trace_id=trace_id, view=trace_pb2.TRACE_VIEW_FULL)
+    """Reads a trace that others are written against."""
+    made = pb.GetTraceRequest(
+        trace_id=trace_id, view=trace_pb2.TRACE_VIEW_STANDALONE, accept_compressions=_compressions()
+    )
     return Call(_SERVICE + "GetTrace", made.SerializeToString(), _got_base)
+
+
+def get_blob(digest: bytes | str, *, timeout: float | None = None) -> Gathered[bytes]:
+    """Reads a blob by its digest, 32 bytes or hexadecimal, and checks it. Raises NotFound."""
+    name = _digest(digest)
+
+    def read(messages: list[bytes]) -> bytes:
+        data = b"".join([pb.GetBlobResponse.FromString(message).data for message in messages])
+        if _sha256(data) != name:
+            raise RolltraceError(
+                f"blob {name.hex()} came with other bytes than its digest tells", "DATA_LOSS"
+            )
+        return data
+
+    made = pb.GetBlobRequest(digest=name)
+    return Gathered(_SERVICE + "GetBlob", made.SerializeToString(), read, timeout)
+
+
+def get_array(array: BlobArray, *, timeout: float | None = None) -> Gathered[AnyArray]:
+    """Reads an array that a trace names, as `completion.routed_experts`: a read-only numpy array of its dtype
+    and shape, or its bytes without numpy. Raises NotFound, and UnreadableBody when its bytes are not one.
+    """
+    found = get_blob(array.blob.digest, timeout=timeout)
+
+    def read(messages: list[bytes]) -> AnyArray:
+        try:
+            return shaped(found.read(messages), array.dtype, array.shape)
+        except (ValueError, TypeError) as error:
+            raise UnreadableBody(f"blob {array.blob.digest} is no array as it is named ({error})") from error
+
+    return Gathered(found.path, found.body, read, timeout)
 
 
 def list_traces(
@@ -106,6 +145,22 @@ def subscribe(
         cursor = _cursor(after)
         made.after.epoch, made.after.sequence = cursor.epoch, cursor.sequence
     return Subscribe(made, reconnect_timeout)
+
+
+def _sha256(data: bytes) -> bytes:
+    from hashlib import sha256  # most clients read no blob
+
+    return sha256(data).digest()
+
+
+def _digest(digest: bytes | str) -> bytes:
+    try:
+        name = bytes.fromhex(digest) if isinstance(digest, str) else digest
+    except ValueError as error:
+        raise invalid("digest", str(error)) from error
+    if len(name) != DIGEST_SIZE:
+        raise invalid("digest", f"has {DIGEST_SIZE} bytes, not {len(name)}")
+    return name
 
 
 def _cursor(after: Cursor | str) -> Cursor:

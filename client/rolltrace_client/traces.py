@@ -74,11 +74,33 @@ class VersionSpan(Value[trace_pb2.VersionSpan]):
     version = Field(str)
 
 
+class Blob(Value[trace_pb2.Blob]):
+    """Bytes that are kept once, however many traces have them; `client.get_blob(digest)` reads them.
+
+    `digest` is their SHA-256 in hexadecimal, `size` their number.
+    """
+
+    digest = Field(bytes.hex)
+    size = Field(int)
+
+
+class BlobArray(Value[trace_pb2.BlobArray]):
+    """An array that is kept as a blob; `client.get_array(it)` reads it. `dtype` is as numpy writes it."""
+
+    blob = Field(Blob)
+    dtype = Field(str)
+    shape = Field(many(int))
+
+    def _title(self) -> str:
+        return f"{self.dtype} {self.shape}, blob {self.blob.digest}"
+
+
 class Completion(Value[trace_pb2.Completion]):
     """One sampled completion.
 
     `token_ids` is int32 [n]; `logprobs` is float32 [n], natural logarithm, NaN where the worker gave none,
     and [0] when it gave none at all. numpy arrays over the message's bytes, or array.array without numpy.
+    `routed_experts` are the experts that each token was routed to, None when the worker gave none.
     """
 
     index = Field(int)
@@ -88,6 +110,7 @@ class Completion(Value[trace_pb2.Completion]):
     message_json = Field(bytes)
 
     version_spans = Field(many(VersionSpan))
+    routed_experts = Maybe(BlobArray)
 
     @cached_property
     def message(self) -> Any:

@@ -19,6 +19,7 @@ _VIEWS = (
     pb.TRACE_VIEW_FULL,
     pb.TRACE_VIEW_COMPACT,
     pb.TRACE_VIEW_METADATA,
+    pb.TRACE_VIEW_STANDALONE,
 )
 
 
@@ -32,11 +33,16 @@ class TraceForm:
     def of(self, view: ReadView, stored: bytes) -> bytes:
         """A serialised trace in this form, of a stored one. Raises CorruptError."""
         if self.view == pb.TRACE_VIEW_COMPACT:
-            return stored if self.takes_zstd else _decompressed(stored)
+            return self._as_taken(stored)
         trace = pb.Trace.FromString(stored)
+        if self.view == pb.TRACE_VIEW_STANDALONE:
+            return self._as_taken(view.standalone(trace).SerializeToString())
         if self.view == pb.TRACE_VIEW_METADATA:
             return _without_heavy(trace).SerializeToString()
         return view.expand(trace).SerializeToString()
+
+    def _as_taken(self, compact: bytes) -> bytes:
+        return compact if self.takes_zstd else _decompressed(compact)
 
 
 def trace_form(view: pb.TraceView.ValueType, accept: Iterable[pb.Compression.ValueType]) -> TraceForm:

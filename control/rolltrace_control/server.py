@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
@@ -27,6 +28,7 @@ from rolltrace_control.addresses import authority, proxy_url
 from rolltrace_control.edge import Edge
 from rolltrace_control.gateway import GatewayServicer
 from rolltrace_control.interceptor import ErrorInterceptor
+from rolltrace_control.local import bind
 from rolltrace_control.policy import PolicyServicer
 from rolltrace_control.prober import Prober
 from rolltrace_control.retention import Retention
@@ -36,6 +38,7 @@ from rolltrace_control.sessions import SessionServicer
 from rolltrace_control.watch import LogWatch
 from rolltrace_control.workers import WorkerServicer, register_settings
 from rolltrace_settings.settings import Settings
+from rolltrace_store.control_socket import ControlSocket
 from rolltrace_store.interface import Store
 
 NAMES = (
@@ -74,21 +77,25 @@ async def serve(settings: Settings, store: Store, edge: Edge | None = None) -> A
         sealer = Sealer(store, watch)
         edge = edge or Edge(settings, await store.read(lambda view: view.secret()))
         server = grpc.aio.server(interceptors=[edge.access, ErrorInterceptor()], options=OPTIONS)
+        local = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
         servicer = health.HealthServicer(NAMES)
-        _add_services(server, servicer, store, watch, sealer, settings, edge)
+        for each in (server, local):
+            _add_services(each, servicer, store, watch, sealer, settings, edge)
         port = _listen(server, settings.control_host, settings.control_port, edge)
+        bind(local, stack.enter_context(closing(ControlSocket(store.folder))))
         await register_settings(store, settings.workers)
         await stack.enter_async_context(watch.running())
         await stack.enter_async_context(sealer.running())
         await stack.enter_async_context(Prober(store, settings).running())
         await stack.enter_async_context(Retention(store, rules_of(settings)).running())
         await server.start()
+        await local.start()
         try:
             yield port
         finally:
             servicer.drain()
             watch.drain()
-            await server.stop(settings.drain_timeout)
+            await asyncio.gather(*(each.stop(settings.drain_timeout) for each in (server, local)))
 
 
 def _add_services(

@@ -80,6 +80,29 @@ class SessionServicer(services.SessionServiceServicer):
             self._shown(session)
         return response
 
+    async def UpdateSession(
+        self, request: pb.UpdateSessionRequest, context: object
+    ) -> pb.UpdateSessionResponse:
+        validation.check_session_update(request)
+
+        def work(view: WriteView) -> pb.UpdateSessionResponse:
+            return pb.UpdateSessionResponse(session=self._update(view, request))
+
+        key = identify("UpdateSession", request)
+        response = await once(self._store, key, pb.UpdateSessionResponse, work)
+        self._shown(response.session)
+        return response
+
+    def _update(self, view: WriteView, request: pb.UpdateSessionRequest) -> Session:
+        session_id = request.session.session_id
+        if request.allow_missing and view.session(session_id) is None:
+            return self._create(view, request.session)
+        session = known_session(view, session_id)
+        if not request.update_mask.paths:
+            return session
+        request.update_mask.MergeMessage(request.session, session, replace_message_field=True)
+        return view.update_session(session)
+
     async def GetSession(self, request: pb.GetSessionRequest, context: object) -> pb.GetSessionResponse:
         check_session_id(request.session_id)
         session = await self._store.read(lambda view: known_session(view, request.session_id))

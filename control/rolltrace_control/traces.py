@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -26,6 +27,7 @@ from rolltrace_control.interceptor import Handler
 from rolltrace_control.known import known_session
 from rolltrace_control.pace import Pace
 from rolltrace_control.watch import LogWatch
+from rolltrace_store.blobs import check_digest
 from rolltrace_store.errors import NotFoundError
 from rolltrace_store.interface import ReadView, Store
 from rolltrace_store.names import check_session_id, check_trace_id
@@ -83,6 +85,13 @@ class TraceServicer:
             stream = _Stream(self._store, self._watch, context.write, log.epoch, start)
             await stream.run(matcher, form)
 
+    async def GetBlob(self, request: pb.GetBlobRequest, context: Context) -> None:
+        check_digest(request.digest)
+        number = 0
+        while (piece := await self._store.read(partial(_piece, request.digest, number))) is not None:
+            await context.write(pb.GetBlobResponse(data=piece).SerializeToString())
+            number += 1
+
     @contextmanager
     def _counted(self) -> Generator[None, None, None]:
         self.subscriber_count += 1
@@ -90,6 +99,14 @@ class TraceServicer:
             yield
         finally:
             self.subscriber_count -= 1
+
+
+def _piece(digest: bytes, number: int, view: ReadView) -> bytes | None:
+    """A piece of a blob; None after its last. Raises NotFoundError, also when the blob has gone meanwhile."""
+    piece = view.blob_piece(digest, number)
+    if piece is None and not view.has_blob(digest):
+        raise NotFoundError("blob", digest.hex())
+    return piece
 
 
 def _scope(view: ReadView, session_id: str) -> bytes:
@@ -151,5 +168,6 @@ def add_to_server(servicer: TraceServicer, server: grpc.aio.Server) -> None:
             servicer.ListTraces, pb.ListTracesRequest.FromString
         ),
         "Subscribe": grpc.unary_stream_rpc_method_handler(servicer.Subscribe, pb.SubscribeRequest.FromString),
+        "GetBlob": grpc.unary_stream_rpc_method_handler(servicer.GetBlob, pb.GetBlobRequest.FromString),
     }
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])

@@ -9,10 +9,12 @@ from google.protobuf.json_format import Error, MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from rolltrace.v1.session_pb2 import Session
+from rolltrace.v1.session_service_pb2 import UpdateSessionRequest
 from rolltrace_store.errors import InvalidArgumentError
 from rolltrace_store.names import check_session_id
 
 MAX_BATCH = 10_000
+UPDATABLE = ("metadata", "sampling_params")
 INPUT = frozenset(("session_id", "labels", "metadata", "sampling_params", "group_id", "group_size", "limits"))
 
 
@@ -43,6 +45,22 @@ def check_new_sessions(sessions: Sequence[Session]) -> None:
         if session.session_id and first != index:
             name = f"{field}.session_id"
             raise InvalidArgumentError(name, f"{name} is the same as that of sessions[{first}]")
+
+
+def check_session_update(request: UpdateSessionRequest) -> None:
+    """Raises InvalidArgumentError unless the request names a session and fields that can change."""
+    check_session_id(request.session.session_id, "session.session_id")
+    check_new_session(request.session)
+    paths = request.update_mask.paths
+    if not (paths or request.allow_missing):
+        raise InvalidArgumentError(
+            "update_mask", f"update_mask names no field; name some of {', '.join(UPDATABLE)}"
+        )
+    for path in paths:
+        if path not in UPDATABLE:
+            raise InvalidArgumentError(
+                "update_mask", f"{path!r} cannot be updated; these can: {', '.join(UPDATABLE)}"
+            )
 
 
 def check_batch(field: str, count: int) -> None:

@@ -4,7 +4,8 @@ It stands beside the contract since both the store and the client expand, and ne
 other. Pure functions; standard library and the stubs only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from rolltrace.v1 import trace_pb2 as pb
 
@@ -13,6 +14,18 @@ Decompress = Callable[[bytes], bytes]
 
 class ExpandError(ValueError):
     """A compact body that does not fit its base, or cannot be read."""
+
+
+class Bare(NamedTuple):
+    """A FULL trace whose bodies lack their blobs, as later ones are written against it."""
+
+    trace: pb.Trace
+    request_blobs: Sequence[pb.BlobPlace] = ()
+    response_blobs: Sequence[pb.BlobPlace] = ()
+
+    def digests(self) -> set[bytes]:
+        """Those of the blobs that its bodies lack."""
+        return {place.blob.digest for place in (*self.request_blobs, *self.response_blobs)}
 
 
 def context(trace: pb.Trace, completion: int = 0) -> bytes:
@@ -25,8 +38,8 @@ def context(trace: pb.Trace, completion: int = 0) -> bytes:
     return trace.prompt_token_ids + trace.completions[completion].token_ids
 
 
-def expand(trace: pb.Trace, base: pb.Trace | None, decompress: Decompress) -> pb.Trace:
-    """The FULL form of a COMPACT `trace`, given the FULL form of its base (None when it has none).
+def expand(trace: pb.Trace, base: pb.Trace | None, decompress: Decompress) -> Bare:
+    """What a COMPACT `trace` says, given the trace of its base's Bare form (None when it has none).
 
     `decompress` undoes Zstandard; it is called only for bodies so compressed. Returns a new message.
     Raises ExpandError when base and body do not fit.
@@ -40,7 +53,37 @@ def expand(trace: pb.Trace, base: pb.Trace | None, decompress: Decompress) -> pb
     full.request_json = before + payload.request_rest + after
     full.response_json = payload.response_json
     full.completions.extend(payload.completions)
+    return Bare(full, tuple(payload.request_blobs), tuple(payload.response_blobs))
+
+
+def whole(bare: Bare, blob: Callable[[bytes], bytes]) -> pb.Trace:
+    """The FULL trace; `blob` gives the bytes of a digest. Returns a new message.
+
+    Raises ExpandError for a blob that does not fit where it belongs, and whatever `blob` does.
+    """
+    full = pb.Trace()
+    full.CopyFrom(bare.trace)
+    if bare.request_blobs:
+        full.request_json = _joined(bare.trace.request_json, bare.request_blobs, blob)
+    if bare.response_blobs:
+        full.response_json = _joined(bare.trace.response_json, bare.response_blobs, blob)
     return full
+
+
+def _joined(body: bytes, places: Iterable[pb.BlobPlace], blob: Callable[[bytes], bytes]) -> bytes:
+    return b"".join(_parts(body, places, blob))
+
+
+def _parts(body: bytes, places: Iterable[pb.BlobPlace], blob: Callable[[bytes], bytes]) -> Iterator[bytes]:
+    taken = inserted = 0
+    for place in places:
+        upto, data = place.position - inserted, blob(place.blob.digest)
+        if not taken <= upto <= len(body) or len(data) != place.blob.size:
+            raise ExpandError(f"blob {place.blob.digest.hex()} does not fit where it belongs")
+        yield body[taken:upto]
+        yield data
+        taken, inserted = upto, inserted + len(data)
+    yield body[taken:]
 
 
 def _payload(trace: pb.Trace, decompress: Decompress) -> pb.CompactPayload:

@@ -17,15 +17,16 @@ from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy import gaps
 from rolltrace_proxy.gaps import Gaps
 from rolltrace_proxy.prompts import ReadPrompt
-from rolltrace_proxy.raw_json import ANYTHING, INTEGER, NULL, OBJECT, STRING, Object, given, read, read_member
+from rolltrace_proxy.raw_json import ANYTHING, INTEGER, OBJECT, STRING, Object, given, read, read_member
 from rolltrace_proxy.rewrite import Rewrite
-from rolltrace_proxy.tokens import PROMPT_KEY, Tokens, pack_text
+from rolltrace_proxy.tokens import PROMPT_KEY, LateTokens, Tokens, pack_text
 
 # vLLM's (FinishReason), and those of the OpenAI API.
 FINISH_REASONS = frozenset(
     {"stop", "length", "tool_calls", "abort", "repetition", "content_filter", "function_call"}
 )
 MAX_INDEX = 2**32 - 1
+_ERROR = Raw(b'"error"')
 
 
 @dataclass(slots=True)
@@ -39,6 +40,8 @@ class Captured:
     gaps: list[pb.CaptureGap] = field(default_factory=list[pb.CaptureGap])
     # As the worker reports it; empty when it does not.
     model: str = ""
+    # As the worker reports it; empty when it does not.
+    policy_version: str = ""
     # What the worker said went wrong; None when it said nothing of the kind.
     error: str | None = None
 
@@ -64,6 +67,7 @@ class Reader:
         self.error: str | None = None
         self.model = ""
         self._rewrite = rewrite
+        self._kind = LateTokens if rewrite.late else Tokens
         self._read_ids = read_prompt
         # Packed: thousands of streams hold theirs at once, and a list of numbers takes ten times as much.
         self._prompt: bytes | None = None
@@ -89,8 +93,8 @@ class Reader:
         self._read_prompt(given(choice, PROMPT_KEY), index)
         tokens = self._tokens.get(index)
         if tokens is None:
-            tokens = self._tokens[index] = Tokens(index, self.gaps)
-        echoed = self._prompt_count if self._rewrite.echoes and not tokens.count else 0
+            tokens = self._tokens[index] = self._kind(index, self.gaps)
+        echoed = self.prompt_count if self._rewrite.echoes and not tokens.count else 0
         tokens.add(choice, speaks=speaks, echoed=echoed)
         reason = given(choice, "finish_reason")
         if reason is not None:
@@ -98,7 +102,7 @@ class Reader:
         return index
 
     @property
-    def _prompt_count(self) -> int:
+    def prompt_count(self) -> int:
         return len(self._prompt or b"") // 4
 
     @property
@@ -178,7 +182,7 @@ class Reader:
         if sampled != usage.completion_tokens:
             said = f"{sampled} sampled ids, but usage counts {usage.completion_tokens}"
             self.gaps.note(gaps.MISMATCH, said)
-        prompt = self._prompt_count
+        prompt = self.prompt_count
         if prompt != usage.prompt_tokens and not self._prompts_differ:
             self.gaps.note(gaps.MISMATCH, f"{prompt} prompt ids, but usage counts {usage.prompt_tokens}")
 
@@ -196,18 +200,13 @@ def usage_message(usage: UsageFields) -> pb.Usage | None:
 
 
 def error_message(top: Object) -> str | None:
-    """What an error answer says: {"error": {"message": ...}}, {"error": ...}, {"detail": ...}; else None."""
+    """What an error answer says: {"error": {"message": ...}}, {"error": ...}, {"detail": ...}, or SGLang's
+    {"object": "error", "message": ...}; else None."""
     error = given(top, "error") or given(top, "detail")
+    if error is None and top.get("object") == _ERROR:
+        error = given(top, "message")
     if error is None:
         return None
     fields = read(OBJECT, error)
     said = read(ANYTHING, error) if fields is None else read_member(ANYTHING, fields, "message")
     return said if isinstance(said, str) and said else bytes(error).decode("utf-8", "replace")
-
-
-def strip(fields: Object, added: tuple[str, ...]) -> bool:
-    """Sets to null what Rolltrace asked for, as vLLM has it when not asked; tells whether anything was."""
-    present = [key for key in added if key in fields and fields[key] != NULL]
-    for key in present:
-        fields[key] = NULL
-    return bool(present)

@@ -16,7 +16,6 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -30,10 +29,12 @@ from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.dialects.answer import translated
 from rolltrace_proxy.dialects.interface import Dialect, Translation
 from rolltrace_proxy.dialects.known import dialect_of
+from rolltrace_proxy.engines.known import engine_of
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Fields, Request, Response
 from rolltrace_proxy.known_sessions import KnownSession
 from rolltrace_proxy.paths import Target, at_worker
+from rolltrace_proxy.recorder import carry_out
 from rolltrace_proxy.replay import replay
 from rolltrace_proxy.retry import Repeat, Replay, Run
 from rolltrace_proxy.rewrite import Rewrite, rewrite
@@ -61,17 +62,11 @@ async def refuse(
     await request.reply(refused.status, "", [*refused.headers().items(), *ids], body)
 
 
-async def carry_out(work: Awaitable[None], timeout: float | None = None) -> None:
-    """Awaits work that must be done: it goes on, and its error is nobody's, if the caller is cancelled."""
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    done, _ = await asyncio.wait({task}, timeout=timeout)
-    for finished in done:
-        finished.result()
-
-
 class Exchange:
     """A request of the data plane, while it runs."""
+
+    _plan: partial[Rewrite]
+    """The request in the terms of an engine; until it is sent."""
 
     def __init__(self, shared: Shared, request: Request, target: Target) -> None:
         self._shared = shared
@@ -152,8 +147,9 @@ class Exchange:
             made = await translate(self._dialect, self._call, self._shared.store)
             self._translation, self._untold = made
         plan = self._admit(session, course)
-        response = await self._dispatch(plan)
+        plan, response = await self._dispatch(plan)
         plan = plan.sent()
+        del self._plan
         try:
             answer = await self._pass_on(plan, response)
         finally:
@@ -220,7 +216,8 @@ class Exchange:
         body, model = call.request, self._shared.settings.model
         if self._translation is not None:
             endpoint, body = _CHAT, self._translation.body
-        plan = rewrite(endpoint, body, enforced=enforced, model=model, untold=self._untold)
+        self._plan = partial(rewrite, endpoint, body, enforced=enforced, model=model, untold=self._untold)
+        plan = self._plan()
         call.model, call.streamed = plan.model, plan.streamed
         call.labels = session.labels if session is not None else {}
         call.retried_trace_id = course.retried_trace_id
@@ -230,7 +227,7 @@ class Exchange:
         call.admit()
         return plan
 
-    async def _dispatch(self, plan: Rewrite) -> Response:
+    async def _dispatch(self, plan: Rewrite) -> tuple[Rewrite, Response]:
         """The answer of the first worker that takes a connection; its call is counted until it `ended`."""
         workers, call = self._shared.workers, self._call
         candidates, refused = workers.candidates(), None
@@ -238,6 +235,8 @@ class Exchange:
         for worker in filter(None, map(workers.get, names[:MAX_ATTEMPTS])):
             breaker = workers.begun(worker.worker_id)
             call.dispatch(worker.worker_id, workers.policy_version)
+            if plan.captures and (engine := engine_of(worker)) is not plan.engine:
+                plan = self._plan(engine=engine)
             try:
                 response = await self._shared.upstream.send(self._outgoing(worker, plan), breaker)
             except BaseException as error:
@@ -248,7 +247,7 @@ class Exchange:
                 refused = error
                 continue
             call.on(Event.ANSWER)
-            return response
+            return plan, response
         raise refused or Refused(Fault.NO_WORKER, routing.nobody(candidates, plan.model))
 
     def _outgoing(self, worker: Worker, plan: Rewrite) -> Outgoing:

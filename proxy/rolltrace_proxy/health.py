@@ -28,8 +28,7 @@ def worker_health(workers: Workers) -> tuple[int, JsonObject]:
     rows = workers.rows()
     listed = [
         {
-            "worker_id": row.worker_id,
-            "url": row.url,
+            **worker_info(row, workers),
             "state": pb.WorkerState.Name(row.state).removeprefix("WORKER_STATE_").lower(),
             "health": pb.WorkerHealth.Name(row.health).removeprefix("WORKER_HEALTH_").lower(),
             "health_message": row.health_message,
@@ -38,4 +37,18 @@ def worker_health(workers: Workers) -> tuple[int, JsonObject]:
         }
         for row in rows
     ]
-    return (200 if any(map(workers.usable, rows)) else 503), {"workers": listed}
+    usable = sum(map(workers.usable, rows))
+    return (200 if usable else 503), {"workers": listed, "healthy": usable, "total": len(rows)}
+
+
+def worker_info(row: pb.Worker, workers: Workers) -> JsonObject:
+    """A WorkerInfo of rLLM's gateway, whose weight is a whole number and whose model is one."""
+    return {
+        "worker_id": row.worker_id,
+        "url": row.url,
+        "api_path": row.api_path,
+        "model_name": row.model_names[0] if row.model_names else None,
+        "weight": max(1, round(row.weight or 1)),
+        "healthy": workers.usable(row),
+        "active_requests": workers.in_flight(row.worker_id),
+    }

@@ -11,6 +11,7 @@ Strings are gathered in lists and joined once, so a long answer costs what it is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 from rolltrace_proxy.raw_json import ANYTHING, NULL, STRING, Object, Value, read, read_member
@@ -37,7 +38,7 @@ class Merge:
         self._top: Object = {}
         self._choices: dict[int, dict[str, _Growing]] = {}
 
-    def add(self, top: Object, choices: list[tuple[int, Object]]) -> bool:
+    def add(self, top: Object, choices: Iterable[tuple[int, Object]]) -> bool:
         """One chunk, as the agent sees it, with its choices by index. False when members of a choice are
         left out: they hold a number that no float can, or nest deeper than MAX_DEPTH."""
         whole = True

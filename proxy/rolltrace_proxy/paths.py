@@ -17,6 +17,8 @@ from rolltrace_store.errors import InvalidArgumentError
 from rolltrace_store.names import check_session_id
 
 _SESSIONS = "/sessions/"
+_TWICE = "/v1/"
+"""Begins a tail when a base URL ends in "/v1" already, as OpenAI's does, and the SDK adds its own."""
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
@@ -47,7 +49,7 @@ def parse(raw: str) -> Target | None:
 
 
 def _parse(raw: str) -> Target | None:
-    path, mark, query = _split(raw)
+    path, mark, query = split(raw)
     if path.startswith(_SESSIONS):
         found = _split_session(path[len(_SESSIONS) :])
         if found is None:
@@ -57,15 +59,17 @@ def _parse(raw: str) -> Target | None:
         session_id, tail = "", path[3:]
     else:
         return None
+    if tail.startswith(_TWICE):
+        tail = tail[3:]
     return Target(session_id, _ascii(tail), _ascii(mark + query), _endpoint(tail))
 
 
 def page(raw: str) -> str:
     """The path of a request target, in which there is nothing else that a page is chosen by."""
-    return raw if raw.startswith(_SESSIONS) else _split(raw)[0]
+    return raw if raw.startswith(_SESSIONS) else split(raw)[0]
 
 
-def _split(raw: str) -> tuple[str, str, str]:
+def split(raw: str) -> tuple[str, str, str]:
     """The path, the question mark, the query."""
     authority = _AUTHORITY.match(raw)
     return raw[authority.end() if authority else 0 :].partition("#")[0].partition("?")

@@ -28,6 +28,8 @@ class _Choice(Struct, gc=False):
     prompt_token_ids: str | None = None
     message: Raw = NULL
     text: str | None = None
+    routed_experts: None = None
+    weight_versions: None = None
 
 
 class _Answer(Struct, gc=False):
@@ -52,7 +54,7 @@ def read_plain_answer(
     rewrite: Rewrite, body: bytes, read_prompt: ReadPrompt
 ) -> tuple[bytes, Captured] | None:
     """The body for the agent, and the capture; None when they are to be had the careful way alone."""
-    if rewrite.streamed or rewrite.echoes:
+    if rewrite.streamed or rewrite.echoes or not rewrite.plain:
         return None
     taken_apart = cut(body, several=rewrite.choices > 1)
     left = None if taken_apart is None else taken_apart.left()

@@ -21,9 +21,10 @@ from typing import NamedTuple
 
 from msgspec import Raw
 
+from rolltrace_proxy.engines.interface import ID_KEYS, LOGPROB_KEYS
 from rolltrace_proxy.merge import NAMES
 from rolltrace_proxy.raw_json import NULL, OBJECTS, Object, is_utf8, read_member, read_object, write
-from rolltrace_proxy.rewrite import ID_KEYS, LOGPROB_KEYS, Rewrite
+from rolltrace_proxy.rewrite import Rewrite
 from rolltrace_proxy.tokens import ID_KEY, LOGPROBS_KEY
 
 _TEXT = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
@@ -198,7 +199,7 @@ class PlainChunks:
 def plain_chunks(rewrite: Rewrite) -> PlainChunks | None:
     """For the answer to a request; None when the agent gets to see more of it than its text."""
     layout = _LAYOUTS.get(rewrite.endpoint)
-    if layout is None or rewrite.echoes or not _ASKED.issubset(rewrite.added):
+    if layout is None or not rewrite.plain or rewrite.echoes or not _ASKED.issubset(rewrite.added):
         return None
     return PlainChunks(layout)
 

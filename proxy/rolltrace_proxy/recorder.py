@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy.answer import fill
@@ -101,3 +101,12 @@ class Recorder:
         if call.was_admitted:
             reduce(trace, http_status=sent_status or refused.status, refused=refused)
             self.unrecorded.keep(trace)
+
+
+async def carry_out(work: Awaitable[None], timeout: float | None = None) -> None:
+    """Awaits work that must be done: it goes on, and its error is nobody's, if the caller is cancelled."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    done, _ = await asyncio.wait({task}, timeout=timeout)
+    for finished in done:
+        finished.result()

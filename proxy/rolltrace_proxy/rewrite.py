@@ -2,16 +2,12 @@
 
 Rules. The session's enforced sampling parameters win over the agent's fields, the gateway's model over
 both (on other endpoints only the model is replaced). Token ids and log-probabilities are asked for,
-unless the agent asked by itself. All other members keep their order and their bytes; where only new
-members come in, they are spliced in before the last brace and the body is not rebuilt. What is not a
-JSON object goes on untouched: the worker refuses it better than we could.
+unless the agent asked by itself; how, the worker's engine says. All other members keep their order and their
+bytes; where only new members come in, they are spliced in before the last brace and the body is not rebuilt.
+What is not a JSON object goes on untouched: the worker refuses it better than we could.
 
-An error that the agent would have got from the worker it must still get, and a text that it would have
-seen it must still see. So nothing is asked for where vLLM would answer otherwise because of it:
-
-- chat: top_logprobs or logprob_token_ids without logprobs is the agent's mistake, and logprobs mends it;
-- completions: logprob_token_ids without logprobs is the same mistake;
-- completions: echo leaves the prompt's text out of the answer once ids are asked for.
+Which worker it will be is not known yet, so a request is planned for vLLM first, whose usual requests are
+planned with the fewest questions, and again for another engine.
 """
 
 from __future__ import annotations
@@ -23,31 +19,11 @@ from typing import cast
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from rolltrace_proxy.raw_json import (
-    ANYTHING,
-    INTEGER,
-    STRING,
-    Object,
-    given,
-    read_member,
-    read_object,
-    write,
-)
+from rolltrace_proxy.engines.interface import ID_KEYS, LOGPROB_KEYS, Ask, Engine
+from rolltrace_proxy.engines.vllm import ALL_WISHES, CHAT, TELLING, TRUE, VLLM
+from rolltrace_proxy.raw_json import INTEGER, STRING, Object, read_member, read_object, write
 
-TOKEN_ENDPOINTS = frozenset({"chat/completions", "completions"})
-
-# What each wish makes a worker put into its answer.
-ID_KEYS = ("prompt_token_ids", "token_ids")
-LOGPROB_KEYS = ("logprobs",)
-
-_TRUE = Raw(b"true")
-_FALSE = Raw(b"false")
-_TELLING = frozenset({"return_token_ids", "logprobs", "top_logprobs", "logprob_token_ids", "echo", "n"})
-"""The members of a request that decide what is asked for; most agents send none of them."""
-_ALL_WISHES = {
-    "chat/completions": b'"return_token_ids":true,"logprobs":true',
-    "completions": b'"return_token_ids":true,"logprobs":0',
-}
+TOKEN_ENDPOINTS = frozenset(ALL_WISHES)
 
 
 class Rewrite(Struct, frozen=True, gc=False):
@@ -62,14 +38,17 @@ class Rewrite(Struct, frozen=True, gc=False):
     streamed: bool
     # Whether the endpoint's answers are read for tokens.
     captures: bool
-    # The members of the answer that are there because Rolltrace asked: set to null for the agent.
+    # As in Ask.
     added: tuple[str, ...] = ()
-    # Why Rolltrace did not ask for tokens or log-probabilities; empty when it did.
     unasked: str = ""
     # Whether the prompt is repeated in the answer's text and log-probabilities (completions, echo).
     echoes: bool = False
     # How many choices the agent asked for; 0 where that is not said.
     choices: int = 0
+    # Whose terms it is in, and its answer.
+    engine: Engine = VLLM
+    plain: bool = True
+    late: bool = False
 
     def sent(self) -> Rewrite:
         """What is still to be known once the worker answers: all but the body, which nothing then keeps."""
@@ -77,42 +56,57 @@ class Rewrite(Struct, frozen=True, gc=False):
 
 
 def rewrite(
-    endpoint: str, body: bytes, *, enforced: Mapping[str, object], model: str, untold: str = ""
+    endpoint: str,
+    body: bytes,
+    *,
+    enforced: Mapping[str, object],
+    model: str,
+    untold: str = "",
+    engine: Engine = VLLM,
 ) -> Rewrite:
     """What to send for the agent's body.
 
     endpoint is the path after "/v1/"; enforced the session's sampling parameters; model the gateway's own,
-    or empty; untold why no tokens are asked for of an endpoint that may have some. Raises ValueError when an
-    enforced value cannot be written as JSON.
+    or empty; untold why no tokens are asked for of an endpoint that may have some; engine the worker's.
+    Raises ValueError when an enforced value cannot be written as JSON.
     """
     captures = endpoint in TOKEN_ENDPOINTS
-    fields = read_object(body)
-    if captures and fields is not None and not (enforced or model) and _TELLING.isdisjoint(fields):
+    fields, usual = read_object(body), engine is VLLM and not (enforced or model)
+    if usual and captures and fields is not None and TELLING.isdisjoint(fields):
         return _asking_for_all(endpoint, body, fields)
     spliceable = fields is not None
     if fields is None:
         fields = _read_leniently(body)
     if fields is None:
         unasked = "the request is not a JSON object" if captures else untold
-        return Rewrite(endpoint, body, "", streamed=False, captures=captures, unasked=unasked)
-    chat = endpoint == "chat/completions"
+        return Rewrite(endpoint, body, "", streamed=False, captures=captures, unasked=unasked, engine=engine)
     changes = _imposed(fields, enforced if captures else {}, model)
-    unasked = _reason_not_to_ask(fields | changes, chat=chat) if captures else untold
-    if captures and not unasked:
-        changes |= _wishes(fields | changes, chat=chat)
+    ask = engine.ask(endpoint, fields, fields | changes) if captures else Ask(unasked=untold)
+    changes |= ask.members
     sent = fields | changes
+    if spliceable and fields.keys().isdisjoint(changes):
+        body = _splice(body, write(changes)[1:-1], fields)
+    else:
+        body = _joined(sent)
+    return _asking(endpoint, body, sent, ask, engine)
+
+
+def _asking(endpoint: str, body: bytes, sent: Object, ask: Ask, engine: Engine) -> Rewrite:
+    """body: that of sent."""
+    chat = endpoint == CHAT
     return Rewrite(
         endpoint,
-        body=_splice(body, write(changes)[1:-1], fields)
-        if spliceable and fields.keys().isdisjoint(changes)
-        else _joined(sent),
-        model=read_member(STRING, sent, "model") or "",
-        streamed=sent.get("stream") == _TRUE,
-        captures=captures,
-        added=_added(fields, chat=chat) if captures else (),
-        unasked=unasked,
-        echoes=not chat and given(sent, "echo") == _TRUE,
+        body,
+        read_member(STRING, sent, "model") or "",
+        sent.get("stream") == TRUE,
+        endpoint in TOKEN_ENDPOINTS,
+        ask.added,
+        ask.unasked,
+        echoes=not chat and sent.get("echo") == TRUE,
         choices=(read_member(INTEGER, sent, "n") or 0) if chat else 0,
+        engine=engine,
+        plain=ask.plain,
+        late=ask.late,
     )
 
 
@@ -120,9 +114,9 @@ def _asking_for_all(endpoint: str, body: bytes, fields: Object) -> Rewrite:
     """What becomes of a usual request to which nothing is imposed: the same, with fewer questions."""
     return Rewrite(
         endpoint,
-        _splice(body, _ALL_WISHES[endpoint], fields),
+        _splice(body, ALL_WISHES[endpoint], fields),
         read_member(STRING, fields, "model") or "",
-        fields.get("stream") == _TRUE,
+        fields.get("stream") == TRUE,
         True,
         ID_KEYS + LOGPROB_KEYS,
     )
@@ -161,42 +155,6 @@ def _whole_number(value: object) -> object:
             return {key: _whole_number(each) for key, each in cast("dict[str, object]", value).items()}
         case _:
             return value
-
-
-def _reason_not_to_ask(fields: Object, *, chat: bool) -> str:
-    dependent = ("top_logprobs", "logprob_token_ids") if chat else ("logprob_token_ids",)
-    if _lacks_logprobs(fields, chat=chat):
-        for key in dependent:
-            if read_member(ANYTHING, fields, key):
-                return f"{key} without logprobs is for the worker to refuse"
-    if not chat and given(fields, "echo") not in (None, _FALSE):
-        return "with echo, asking for ids takes the prompt's text out of the answer"
-    return ""
-
-
-def _wishes(fields: Object, *, chat: bool) -> Object:
-    """The members that have to be added or replaced so that the worker gives tokens."""
-    wishes: Object = {}
-    if _lacks_ids(fields):
-        wishes["return_token_ids"] = _TRUE
-    if _lacks_logprobs(fields, chat=chat):
-        wishes["logprobs"] = _TRUE if chat else Raw(b"0")
-    return wishes
-
-
-def _added(agent: Object, *, chat: bool) -> tuple[str, ...]:
-    ids = ID_KEYS if _lacks_ids(agent) else ()
-    return ids + LOGPROB_KEYS if _lacks_logprobs(agent, chat=chat) else ids
-
-
-def _lacks_ids(fields: Object) -> bool:
-    return given(fields, "return_token_ids") in (None, _FALSE)
-
-
-def _lacks_logprobs(fields: Object, *, chat: bool) -> bool:
-    """Completions count: there logprobs: 0 gives the sampled token's own, and false counts as 0."""
-    value = given(fields, "logprobs")
-    return value is None or (chat and value == _FALSE)
 
 
 def _splice(body: bytes, members: bytes, fields: Object) -> bytes:

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from rolltrace_proxy import paths
 from rolltrace_proxy.access import DENIALS, Access
@@ -22,6 +23,9 @@ from rolltrace_proxy.http1.interface import Request
 from rolltrace_proxy.http1.listener import Listener
 from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.redaction import Redaction, load_hook
+from rolltrace_proxy.rest.errors import RestError
+from rolltrace_proxy.rest.loading import Rest
+from rolltrace_proxy.rest.routes import find
 from rolltrace_proxy.shared import Shared
 from rolltrace_proxy.upstream import Upstream
 from rolltrace_proxy.workers import Workers
@@ -57,6 +61,7 @@ class Proxy:
             "/health/workers": self._guarded(self._worker_health),
             "/metrics": self._guarded(self._metrics),
         }
+        self.rest = Rest(self.shared, self.reload)
         self._tasks: list[asyncio.Task[None]] = []
         self._host, self._port = settings.host, settings.port
 
@@ -74,17 +79,21 @@ class Proxy:
         )
         self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._name_lost())]
 
-    def reload(self) -> None:
-        """Reads the admin tokens and the certificate again. What cannot be used leaves the old in use."""
+    def reload(self) -> str:
+        """Reads the admin tokens and the certificate again. What cannot be used leaves the old in use.
+
+        Returns why it could not be used; "" when all is well.
+        """
         try:
             tokens = admin_tokens(self._settings)
             if self._tls is not None:
                 reload_certificate(self._tls, self._settings)
         except SettingsError as error:
             log.error("not reloaded, the old certificate and tokens stay: %s", error)
-        else:
-            self.shared.access.tokens = tokens
-            log.info("certificate and tokens are reloaded")
+            return str(error)
+        self.shared.access.tokens = tokens
+        log.info("certificate and tokens are reloaded")
+        return ""
 
     async def drain(self) -> None:
         """Returns when no call runs any more."""
@@ -105,6 +114,7 @@ class Proxy:
         for task in self._tasks:
             task.cancel()
         await self.listener.close()
+        await self.rest.close()
         await self.shared.upstream.close()
 
     async def _handle(self, request: Request) -> None:
@@ -116,7 +126,8 @@ class Proxy:
         try:
             target = paths.parse(request.target)
             if target is None:
-                raise Refused(Fault.NOT_FOUND, "Agents call /sessions/{session_id}/v1/... or /v1/...")
+                await self._answer_rest(request)
+                return
             target = self.shared.access.admit(request.fields, target)
         except Refused as refused:
             await self._deny(request, refused, target)
@@ -128,6 +139,18 @@ class Proxy:
             await Exchange(self.shared, request, target).run()
         finally:
             self.shared.tasks.discard(task)
+
+    async def _answer_rest(self, request: Request) -> None:
+        """What is neither an agent's call nor a page. Raises Refused."""
+        path, _, query = paths.split(request.target)
+        try:
+            route = find(request.method, path, query)
+        except RestError as error:
+            await request.reply(error.status, "", _JSON, json.dumps({"error": error.message}).encode())
+            return
+        if route is None:
+            raise Refused(Fault.NOT_FOUND, "Agents call /sessions/{session_id}/v1/... or /v1/...")
+        await self._guarded(partial(self.rest.answer, route))(request)
 
     async def _health(self, request: Request) -> None:
         error = ""

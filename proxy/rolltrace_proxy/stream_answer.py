@@ -2,8 +2,8 @@
 
 Rules. An event goes to the agent as soon as it is complete, byte for byte unless something has to be taken
 out of it. Only the end is held back: "data: [DONE]" and what follows it, which close() gives once the
-trace is committed. An event that holds nothing but tokens that Rolltrace asked for is dropped: vLLM sends
-none when neither ids nor log-probabilities are asked for. What cannot be read, or not before it is
+trace is committed. An event that holds nothing but tokens that Rolltrace asked for is dropped: engines send
+none when they are not asked for. What cannot be read, or not before it is
 mended, goes on untouched.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 from msgspec import Raw
 
 from rolltrace_proxy import gaps
-from rolltrace_proxy.capture import Captured, Reader, error_message, strip
+from rolltrace_proxy.capture import Captured, Reader, error_message
 from rolltrace_proxy.merge import Merge
 from rolltrace_proxy.plain_chunks import PlainChunks, plain_chunks
 from rolltrace_proxy.prompts import ReadPrompt
@@ -27,12 +27,11 @@ from rolltrace_proxy.raw_json import (
     read_object,
     write,
 )
-from rolltrace_proxy.rewrite import ID_KEYS, LOGPROB_KEYS, Rewrite
+from rolltrace_proxy.rewrite import Rewrite
 from rolltrace_proxy.sse import MAX_EVENT_BYTES, Event, EventFramer, EventTooLargeError, parse_event
-from rolltrace_proxy.tokens import ID_KEY, pack_text
+from rolltrace_proxy.tokens import pack_text
 
 _DONE = b"[DONE]"
-_ASKED = frozenset({*ID_KEYS, *LOGPROB_KEYS})
 _EMPTY_TEXT = Raw(b'""')
 _NOTHING = (NULL, _EMPTY_TEXT, Raw(b"[]"))
 
@@ -52,8 +51,6 @@ class StreamAnswer:
         self._reader = Reader(rewrite, read_prompt)
         self._merge = Merge()
         self._plain = plain_chunks(rewrite)
-        # vLLM sends chunks that say nothing to those who asked for either.
-        self._drops_idle = _ASKED.issubset(rewrite.added)
         self._done = False
         self._unframed = False
         self._held: list[bytes] = []
@@ -115,6 +112,11 @@ class StreamAnswer:
                 )
         return self._captured
 
+    @property
+    def prompt_count(self) -> int:
+        """How many ids of the prompt have come."""
+        return self._reader.prompt_count
+
     def close(self) -> bytes:
         """The end that was held back, for after the commit."""
         self.capture()
@@ -156,21 +158,19 @@ class StreamAnswer:
             return None
         if tokens is not None:
             choices[0].update(tokens)
-        self._reader.read_top(top, choice_count=len(choices))
-        idle = self._drops_idle and bool(choices)
-        indexed: list[tuple[int, Object]] = []
-        for place, choice in enumerate(choices):
-            delta = read_member(OBJECT, choice, "delta")
-            idle = idle and delta == {} and _is_idle(choice)
-            index = self._reader.read_choice(place, choice, speaks=_speaks(choice, delta))
-            indexed.append((index, choice))
-        stripped = [strip(fields, self._rewrite.added) for fields in (top, *choices)]
-        if idle:
+        engine = self._rewrite.engine
+        told, settled = engine.settle(top, choices)
+        self._reader.read_top(told, choice_count=len(choices))
+        indexes: list[int] = []
+        for place, choice in enumerate(settled):
+            indexes.append(self._reader.read_choice(place, choice, speaks=_speaks(choice)))
+        taken = engine.take_out(top, choices, self._rewrite.added)
+        if taken and engine.says_nothing(top, choices):
             return {}
         top["choices"] = NULL  # the same in every chunk, for the merge
-        if not self._merge.add(top, indexed):
+        if not self._merge.add(top, zip(indexes, choices, strict=False)):
             self._reader.gaps.note(gaps.UNREADABLE, f"not merged: {gaps.quote(data)}")
-        return {**top, "choices": choices} if any(stripped) else None
+        return {**top, "choices": choices} if taken else None
 
     def _read_other(self, top: Object | None, data: bytes) -> None:
         """An event that is no chunk with choices: an error, usage alone, or something unknown."""
@@ -197,13 +197,9 @@ class StreamAnswer:
             return b""
 
 
-def _speaks(choice: Object, delta: Object | None) -> bool:
+def _speaks(choice: Object) -> bool:
     """Whether a choice of a chunk holds anything that tokens must stand for."""
+    delta = read_member(OBJECT, choice, "delta")
     if delta is None:
         return given(choice, "text") not in (None, _EMPTY_TEXT)
     return any(key != "role" and value not in _NOTHING for key, value in delta.items())
-
-
-def _is_idle(choice: Object) -> bool:
-    """Whether a choice with an empty delta tells only ids, to an agent that did not ask for them."""
-    return given(choice, ID_KEY) is not None and given(choice, "finish_reason") is None

@@ -4,8 +4,7 @@ Rules. A log-probability belongs to the id that came at the same place of the sa
 holds unequal numbers of both, nobody knows which belong together, and the completion keeps its ids and no
 log-probabilities. Where the worker gave null, or nothing for a piece, stands NaN. Nothing is filled with 0.
 
-Where the ids stand depends on the engine: vLLM's places are ID_KEY, PROMPT_KEY and LogprobsShape. Another
-engine's places are added here.
+The places are vLLM's, where engines put what other servers give.
 """
 
 from __future__ import annotations
@@ -92,7 +91,8 @@ class Tokens:
         """One piece. speaks: it holds text; echoed: that many prompt tokens may lead its logprobs."""
         count = self._add_ids(given(choice, ID_KEY), speaks=speaks)
         if count is not None:
-            self._add_logprobs(given(choice, LOGPROBS_KEY), count, echoed)
+            value = given(choice, LOGPROBS_KEY)
+            self._add_logprobs(None if value is None else self._read_logprobs(value), count, echoed)
 
     def _add_ids(self, value: Raw | None, *, speaks: bool) -> int | None:
         """How many; None when they are not to be had."""
@@ -108,22 +108,23 @@ class Tokens:
         self._ids += ids
         return len(ids) // 4
 
-    def _add_logprobs(self, value: Raw | None, count: int, echoed: int) -> None:
-        values = None if value is None else self._read_logprobs(value)
+    def _add_logprobs(self, values: Sequence[float | None] | None, count: int, echoed: int) -> None:
         if values is None:
-            values = [None] * count
+            values = (None,) * count
         elif echoed and len(values) == echoed + count:
             values = values[echoed:]
         packed = pack_logprobs(values)
         if packed is None:
             self._note(gaps.LOGPROBS, "a log-probability is beyond 32-bit floats")
-            values = [None] * count
-            packed = _NAN * count, count
+            packed = _NAN * len(values), len(values)
         if len(values) != count:
-            self._aligned = False
-            self._note(gaps.MISMATCH, f"{count} ids came with {len(values)} log-probabilities")
+            self._note_mismatch(count, len(values))
         self._logprobs += packed[0]
         self._unknown += packed[1]
+
+    def _note_mismatch(self, ids: int, logprobs: int) -> None:
+        self._aligned = False
+        self._note(gaps.MISMATCH, f"{ids} ids came with {logprobs} log-probabilities")
 
     def _read_logprobs(self, value: Raw) -> list[float | None] | None:
         values = read_logprobs(value)
@@ -150,3 +151,26 @@ class Tokens:
             self._note(gaps.LOGPROBS, said)
         known = self._unknown < self.count
         return bytes(self._ids), bytes(self._logprobs) if known else b""
+
+
+class LateTokens(Tokens):
+    """Of an engine that gives the ids of a stream at its end: the whole stream is one piece."""
+
+    def __init__(self, index: int, noted: Gaps) -> None:
+        super().__init__(index, noted)
+        self._spoke = False
+
+    def add(self, choice: Object, *, speaks: bool, echoed: int = 0) -> None:
+        self._spoke = self._spoke or speaks
+        self._add_ids(given(choice, ID_KEY), speaks=False)
+        value = given(choice, LOGPROBS_KEY)
+        values = None if value is None else self._read_logprobs(value)
+        if values is not None:
+            self._add_logprobs(values, len(values), 0)
+
+    def finish(self, *, unasked: str, ended: bool) -> tuple[bytes, bytes]:
+        if not self._logprobs:
+            self._unknown = self.count
+        elif self._given and len(self._logprobs) != len(self._ids):
+            self._note_mismatch(self.count, len(self._logprobs) // 4)
+        return super().finish(unasked=unasked, ended=ended or self._spoke)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Raw
 
 from rolltrace_proxy import gaps
-from rolltrace_proxy.capture import Captured, Reader, error_message, strip
+from rolltrace_proxy.capture import Captured, Reader, error_message
 from rolltrace_proxy.merge import as_message
 from rolltrace_proxy.plain_answer import read_plain_answer
 from rolltrace_proxy.prompts import ReadPrompt
@@ -45,14 +45,15 @@ def read_carefully(
         reader.error = None if top is None else error_message(top)
         reader.gaps.note(gaps.UNREADABLE, f"not an answer with choices: {gaps.quote(body)}")
         return body, Captured(response_json=body, gaps=reader.gaps.messages(), error=reader.error)
-    reader.read_top(top, choice_count=len(choices))
+    told, settled = rewrite.engine.settle(top, choices)
+    reader.read_top(told, choice_count=len(choices))
+    indexes = [reader.read_choice(place, choice, speaks=False) for place, choice in enumerate(settled)]
+    body = _stripped(rewrite, body, top, choices)
     messages: dict[int, bytes] = {}
-    for place, choice in enumerate(choices):
-        index = reader.read_choice(place, choice, speaks=False)
+    for index, choice in zip(indexes, choices, strict=False):
         if index in messages:
             reader.gaps.note(gaps.MISMATCH, "several choices have this index: its tokens are theirs", index)
         messages[index] = _message_json(choice)
-    body = _stripped(body, top, choices, rewrite.added)
     return body, reader.finish(messages, body, ended=True)
 
 
@@ -64,9 +65,9 @@ def _message_json(choice: Object) -> bytes:
     return b"" if text is None else write(text)
 
 
-def _stripped(body: bytes, top: Object, choices: list[Object], added: tuple[str, ...]) -> bytes:
-    stripped = [strip(fields, added) for fields in (top, *choices)]
-    if not any(stripped):
+def _stripped(rewrite: Rewrite, body: bytes, top: Object, choices: list[Object]) -> bytes:
+    """The body without what Rolltrace asked for; it is taken out of top and choices."""
+    if not rewrite.engine.take_out(top, choices, rewrite.added):
         return body
     top["choices"] = Raw(write(choices))
     return write(top)

@@ -76,7 +76,8 @@ class Workers:
     def usable(self, row: pb.Worker) -> bool:
         """Whether the worker seems alive, to control's checks and to this proxy's calls."""
         checked = row.health != pb.WORKER_HEALTH_UNHEALTHY
-        return checked and not self._breakers[row.worker_id].is_open(self._clock())
+        breaker = self._breakers.get(row.worker_id)
+        return checked and not (breaker is not None and breaker.is_open(self._clock()))
 
     def candidates(self) -> list[Candidate]:
         """All that may take a call, as routing wants to see them."""

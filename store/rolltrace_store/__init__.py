@@ -1,5 +1,6 @@
 """The store: sessions, workers, traces and the log, on LMDB. The only part that knows bytes on disk."""
 
+from rolltrace_store.arrays import array
 from rolltrace_store.errors import (
     AlreadyExistsError,
     CorruptError,
@@ -59,6 +60,7 @@ __all__ = [
     "StoreOptions",
     "StoreStats",
     "WriteView",
+    "array",
     "check_request_id",
     "check_session_id",
     "check_trace_id",

@@ -22,6 +22,7 @@ from typing import Any
 import lmdb
 
 from rolltrace.digest import trace_digest
+from rolltrace_store.blobs import Packed, pack
 from rolltrace_store.environment import Environment
 from rolltrace_store.errors import (
     AlreadyExistsError,
@@ -89,6 +90,8 @@ class Committer:
         self._expander = expander
         self._histories = Histories(self._recent, history_bytes)
         self._calls = _Calls()
+        self._packed: dict[bytes, Packed] = {}
+        """Blobs of the batch that is tried."""
 
     def commit(self, batch: Batch, *, wait: bool = True) -> bool | None:
         """Gives every operation its result or its error. Whether the log has grown.
@@ -100,6 +103,7 @@ class Committer:
             for operation in batch:
                 if isinstance(operation, Append) and operation.encoded is None:
                     self._encode(operation)
+            self._pack(batch)
             if not self._environment.gate.enter(wait=wait):
                 return None
             try:
@@ -169,6 +173,8 @@ class Committer:
             known = Known.RUNNING
         try:
             append.result = view.append(trace, encoded, append.digest, known=known)
+            if append.blobs:
+                view.keep_blobs(trace.session_id, append.blobs, self._packed)
         except (SealedError, SessionDeletedError) as error:
             append.error = error
         self._calls.end(trace.trace_id)
@@ -197,6 +203,19 @@ class Committer:
             )
             self._histories.forget(trace.session_id)
             append.encoded = self._histories.encode_alone(trace)
+        if append.encoded.blobs:
+            append.blobs = {**append.blobs, **append.encoded.blobs}
+
+    def _pack(self, batch: Batch) -> None:
+        """Compresses the blobs that are not there, before the gate is shut."""
+        self._packed = {}
+        appends = [operation for operation in batch if isinstance(operation, Append) and operation.blobs]
+        if appends:
+            with self._environment.lmdb.begin() as txn:
+                view = LmdbReadView(self._environment, txn, self._expander)
+                for digest, data in {k: v for append in appends for k, v in append.blobs.items()}.items():
+                    if not view.has_blob(digest):
+                        self._packed[digest] = pack(data)
 
     def _recent(self, session_id: str, from_index: int) -> Sequence[Recent]:
         with self._environment.lmdb.begin() as txn:

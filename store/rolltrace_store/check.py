@@ -11,10 +11,13 @@ from itertools import groupby
 
 from google.protobuf.message import Message
 
+from rolltrace.compact import Bare
 from rolltrace.digest import trace_digest
 from rolltrace.v1 import event_pb2 as event
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store import schema
+from rolltrace_store.arrays import named
+from rolltrace_store.check_blobs import check_blobs, check_holdings
 from rolltrace_store.check_sessions import (
     check_running,
     check_sealed_event,
@@ -57,11 +60,13 @@ def check(snapshot: Snapshot, report: Report, tick: Tick) -> None:
     check_tombstones(tables)
     check_requests(tables)
     check_workers(tables)
+    check_blobs(tables, tick)
 
 
 def ticks(snapshot: Snapshot) -> int:
     """How many rows take long."""
-    return sum(snapshot.count(table.name) for table in (schema.LOG, schema.TRACE_IDS, schema.SESSION_TRACES))
+    long = (schema.LOG, schema.TRACE_IDS, schema.SESSION_TRACES, schema.BLOBS)
+    return sum(snapshot.count(table.name) for table in long)
 
 
 def check_meta(tables: Tables) -> None:
@@ -140,7 +145,9 @@ def check_calls(tables: Tables, tick: Tick) -> None:
     expander = Expander(_CACHE_BYTES)
     rows = tables.scan(schema.SESSION_TRACES)
     for session_id, calls in groupby(rows, key=lambda row: row[0].session_id):
-        counters = _check_session_calls(tables, expander, calls, tick)
+        blobs: set[bytes] = set()
+        counters = _check_session_calls(tables, expander, calls, blobs, tick)
+        check_holdings(tables, session_id, blobs)
         stored = tables.get(schema.COUNTERS, session_id)
         if stored is not None:
             counters = counters._replace(sealed=stored.sealed, left_calls=stored.left_calls)
@@ -152,8 +159,13 @@ def check_calls(tables: Tables, tick: Tick) -> None:
 
 
 def _check_session_calls(
-    tables: Tables, expander: Expander, calls: Iterator[tuple[CallKey, CallRow]], tick: Tick
+    tables: Tables,
+    expander: Expander,
+    calls: Iterator[tuple[CallKey, CallRow]],
+    blobs: set[bytes],
+    tick: Tick,
 ) -> Counters:
+    """Adds the digests of the blobs that the traces name to `blobs`."""
     counters, last, late = Counters(), 0, False
     for expected, (key, row) in enumerate(calls):
         tick()
@@ -170,13 +182,15 @@ def _check_session_calls(
             if late and not trace.late:
                 tables.fault(schema.LOG, name, "is not late, but one before it is")
             late = trace.late
-            full = _check_whole(tables, expander, trace)
-            counters = counted(counters._replace(sealed=trace.late), full or trace, trace.digest)
+            bare = _check_whole(tables, expander, trace)
+            full = trace if bare is None else bare.trace
+            counters = counted(counters._replace(sealed=trace.late), full, trace.digest)
+            blobs |= set() if bare is None else bare.digests() | named(full).keys()
     return counters
 
 
-def _check_whole(tables: Tables, expander: Expander, trace: Trace) -> Trace | None:
-    """The trace expands, and what it expands to keeps the contract's promises. Returns it expanded."""
+def _check_whole(tables: Tables, expander: Expander, trace: Trace) -> Bare | None:
+    """The trace expands, and what it expands to keeps the contract's promises. Returns that."""
 
     def stored(trace_id: str) -> bytes | None:
         sequence = tables.get(schema.TRACE_IDS, trace_id)
@@ -185,15 +199,15 @@ def _check_whole(tables: Tables, expander: Expander, trace: Trace) -> Trace | No
 
     name = f"event {trace.sequence}, trace {trace.trace_id},"
     try:
-        full = expander.expand(trace, stored)
+        bare = expander.bare(trace, stored)
     except (CorruptError, *UNREADABLE) as error:
         tables.fault(schema.LOG, name, f"does not expand: {error}")
         return None
-    if trace.digest != trace_digest(full):
+    if trace.digest != trace_digest(bare.trace):
         tables.fault(schema.LOG, name, "has another digest than its tokens")
-    for broken in broken_promises(full):
+    for broken in broken_promises(bare.trace):
         tables.fault(schema.LOG, name, broken)
-    return full
+    return bare
 
 
 def check_requests(tables: Tables) -> None:

@@ -15,7 +15,9 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import zstandard
 
+from rolltrace.compact import Bare
 from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_store.cutting import Bodies
 
 _LEVEL = 1
 """Ids and log-probabilities hardly compress: level 3 saves 1 % of a turn, and takes half as long again."""
@@ -23,16 +25,8 @@ _FAST_LEVEL, _ONE_PAGE = -1, range(2560, 4096)
 """What is so long takes one page of the log at either level, and a third of the time at this one."""
 _COMPRESS_FROM = 64
 _COPIED_BELOW = 256 << 10
-_DROPPED: Final = (
-    "sequence",
-    "call_index",
-    "prompt_token_ids",
-    "completions",
-    "request_json",
-    "response_json",
-    "parent_trace_id",
-    "compact",
-)
+_BODIES: Final = ("prompt_token_ids", "completions", "request_json", "response_json")
+_DROPPED: Final = (*_BODIES, "sequence", "call_index", "parent_trace_id", "compact")
 _Part: TypeAlias = Literal["error", "admit_time", "time_to_first_token", "latency", "usage"]
 _MESSAGES: tuple[_Part, ...] = ("error", "admit_time", "time_to_first_token", "latency", "usage")
 _SCALARS: Final = tuple(
@@ -52,12 +46,14 @@ class Pieces(NamedTuple):
     prompt: bytes
     sampled: tuple[bytes, ...]
     request: bytes
+    """Without its blobs."""
 
     @classmethod
-    def of(cls, trace: pb.Trace) -> Pieces:
-        """The pieces of a FULL trace."""
+    def of(cls, trace: pb.Trace, bodies: Bodies | None = None) -> Pieces:
+        """The pieces of a FULL trace; `bodies` are its own without their blobs, if they have any."""
         sampled = tuple([completion.token_ids for completion in trace.completions])
-        return cls(trace.trace_id, trace.prompt_token_ids, sampled, trace.request_json)
+        request = trace.request_json if bodies is None else bodies.request
+        return cls(trace.trace_id, trace.prompt_token_ids, sampled, request)
 
     def sharing(self, other: Pieces) -> Pieces:
         """The same, with the other's bytes where they are equal: a prompt sampled again is held once."""
@@ -183,14 +179,16 @@ def encode(
     parent_trace_id: str,
     base_trace_id: str = "",
     shared: Match = NOTHING,
+    bodies: Bodies | None = None,
 ) -> Delta:
     """Write a FULL trace, whose pieces these are, against a base, given what `match` found, or alone.
 
     sequence and call_index stay unset, for the transaction to give. `trace` is not changed.
     """
-    payload = _payload(trace, pieces, shared).SerializeToString()
+    payload = _payload(trace, pieces, shared, bodies).SerializeToString()
     compression, body = compress(payload)
-    compact = _without_bodies(trace, len(pieces.prompt) + len(pieces.request))
+    size = _COPIED_BELOW if bodies else len(pieces.prompt) + len(pieces.request)
+    compact = _without_bodies(trace, size)
     compact.parent_trace_id = parent_trace_id
     form = compact.compact
     form.base_trace_id, form.compression, form.body = base_trace_id, compression, body
@@ -218,7 +216,7 @@ def _without_bodies(trace: pb.Trace, size: int) -> pb.Trace:
     return light
 
 
-def _payload(trace: pb.Trace, pieces: Pieces, shared: Match) -> pb.CompactPayload:
+def _payload(trace: pb.Trace, pieces: Pieces, shared: Match, bodies: Bodies | None) -> pb.CompactPayload:
     shared_ids = shared.prompt // 4
     request_end = len(pieces.request) - shared.request_suffix
     payload = pb.CompactPayload(
@@ -228,10 +226,31 @@ def _payload(trace: pb.Trace, pieces: Pieces, shared: Match) -> pb.CompactPayloa
         request_prefix=shared.request_prefix,
         request_suffix=shared.request_suffix,
         request_rest=pieces.request[shared.request_prefix : request_end],
-        response_json=trace.response_json,
+        response_json=trace.response_json if bodies is None else bodies.response,
     )
     payload.completions.MergeFrom(trace.completions)
+    if bodies is not None:
+        payload.request_blobs.extend(bodies.request_blobs)
+        payload.response_blobs.extend(bodies.response_blobs)
     return payload
+
+
+def standalone(bare: Bare) -> pb.Trace:
+    """The COMPACT form of an expanded trace that rests on no other one."""
+    compact = pb.Trace()
+    compact.CopyFrom(bare.trace)
+    for name in _BODIES:
+        compact.ClearField(name)
+    payload = pb.CompactPayload(
+        prompt_rest=bare.trace.prompt_token_ids,
+        request_rest=bare.trace.request_json,
+        response_json=bare.trace.response_json,
+        completions=bare.trace.completions,
+        request_blobs=bare.request_blobs,
+        response_blobs=bare.response_blobs,
+    )
+    compact.compact.compression, compact.compact.body = compress(payload.SerializeToString())
+    return compact
 
 
 class _PerThread(threading.local):

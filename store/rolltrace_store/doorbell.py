@@ -21,11 +21,11 @@ _RACY_NS = 50_000_000
 
 
 class Folder:
-    """The folder of sockets, with addresses short enough for the kernel."""
+    """A folder of sockets in that of the environment, with addresses short enough for the kernel."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path / FOLDER
-        self.path.mkdir(exist_ok=True)
+    def __init__(self, path: Path, name: str = FOLDER) -> None:
+        self.path = path / name
+        self.path.mkdir(mode=0o700, exist_ok=True)
         self._fd: int | None = None
         self._prefix: str | None = str(self.path)
         if len(os.fsencode(self._prefix)) > _MAX_ADDRESS - 20:

@@ -14,7 +14,7 @@ class InvalidArgumentError(StoreError):
 
 
 class NotFoundError(StoreError):
-    """There is no such thing. `kind` is "session", "trace" or "worker", `name` its id."""
+    """There is no such thing. `kind` is "session", "trace", "worker" or "blob", `name` its id."""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f"there is no {kind} {name!r}")

@@ -24,8 +24,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from rolltrace.v1.trace_pb2 import Trace
-from rolltrace_store import delta
+from rolltrace_store import cutting, delta
 from rolltrace_store.candidates import Leaf, Search, Turn
+from rolltrace_store.cutting import NO_BLOBS, Blobs, Bodies
 from rolltrace_store.delta import Delta, Match, Pieces
 
 CHAIN_RATIO = 2
@@ -42,7 +43,7 @@ class Recent(NamedTuple):
     """A stored trace of a session, for `load`."""
 
     trace: Trace
-    """FULL."""
+    """FULL, but for the blobs of its bodies."""
     chain_bytes: int
     """The sum of the stored bodies from the one after its key frame to its own; 0 for a key frame."""
 
@@ -61,6 +62,8 @@ class Encoded(NamedTuple):
     base_trace_id: str
     parent_trace_id: str
     body: bytes
+    blobs: Blobs = NO_BLOBS
+    """What its bodies have that is kept beside it."""
 
 
 @dataclass(slots=True)
@@ -128,10 +131,12 @@ class Histories:
 
         parent_trace_id is set in the body. `trace` is not changed.
         """
+        bodies = cutting.cut(trace)
         session = self._take(trace.session_id)
-        search = session.search(Pieces.of(trace))
+        search = session.search(Pieces.of(trace, bodies))
         parent, base = search.parent(), search.base()
-        encoded, chain_bytes = _write(trace, search.pieces, parent.trace_id if parent else "", base)
+        written = _write(trace, bodies, search.pieces, parent.trace_id if parent else "", base)
+        encoded, chain_bytes = written
         if base:
             session.use(encoded.base_trace_id)
         session.add(search, chain_bytes, parent)
@@ -141,7 +146,8 @@ class Histories:
 
     def encode_alone(self, trace: Trace) -> Encoded:
         """Encode a FULL trace without base and parent, and without remembering it."""
-        return _write(trace, Pieces.of(trace), "", None)[0]
+        bodies = cutting.cut(trace)
+        return _write(trace, bodies, Pieces.of(trace, bodies), "", None)[0]
 
     def committed(self, batch: Iterable[Encoded]) -> None:
         """The batch is durable."""
@@ -203,19 +209,23 @@ def _victims(sessions: dict[str, _Session], excess: int) -> list[str]:
     return victims
 
 
-def _write(trace: Trace, pieces: Pieces, parent: str, base: tuple[Leaf, Match] | None) -> tuple[Encoded, int]:
+def _write(
+    trace: Trace, bodies: Bodies | None, pieces: Pieces, parent: str, base: tuple[Leaf, Match] | None
+) -> tuple[Encoded, int]:
     """The stored form, and the length of the chain that it ends: 0 for a whole record."""
     alone: Delta | None = None
     if base:
         leaf, match = base
-        written = delta.encode(trace, pieces, parent, leaf.pieces.trace_id, match)
+        written = delta.encode(trace, pieces, parent, leaf.pieces.trace_id, match, bodies)
         chain_bytes = leaf.chain_bytes + len(written.body)
         if chain_bytes >= CHAIN_RATIO * written.size_alone:
-            alone = delta.encode(trace, pieces, parent)
+            alone = delta.encode(trace, pieces, parent, bodies=bodies)
         if alone is None or chain_bytes < CHAIN_RATIO * len(alone.body):
-            return _encoded(trace, leaf.pieces.trace_id, parent, written), chain_bytes
-    return _encoded(trace, "", parent, alone or delta.encode(trace, pieces, parent)), 0
+            return _encoded(trace, leaf.pieces.trace_id, parent, written, bodies), chain_bytes
+    alone = alone or delta.encode(trace, pieces, parent, bodies=bodies)
+    return _encoded(trace, "", parent, alone, bodies), 0
 
 
-def _encoded(trace: Trace, base_trace_id: str, parent: str, written: Delta) -> Encoded:
-    return Encoded(trace.trace_id, trace.session_id, base_trace_id, parent, written.body)
+def _encoded(trace: Trace, base_trace_id: str, parent: str, written: Delta, bodies: Bodies | None) -> Encoded:
+    blobs = NO_BLOBS if bodies is None else bodies.blobs
+    return Encoded(trace.trace_id, trace.session_id, base_trace_id, parent, written.body, blobs)

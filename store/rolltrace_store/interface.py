@@ -23,6 +23,7 @@ import asyncio
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from rolltrace.v1 import event_pb2
@@ -31,6 +32,7 @@ from rolltrace.v1.policy_service_pb2 import Policy
 from rolltrace.v1.session_pb2 import Outcome, Session
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace.v1.worker_pb2 import Worker
+from rolltrace_store.cutting import NO_BLOBS, Blobs
 
 T = TypeVar("T")
 
@@ -199,6 +201,18 @@ class ReadView(Protocol):
         """The FULL form of a COMPACT trace. Raises CorruptError when its chain is broken."""
         ...
 
+    def standalone(self, trace: Trace) -> Trace:
+        """The COMPACT form of a COMPACT trace that rests on no other. Raises CorruptError."""
+        ...
+
+    def blob_piece(self, digest: bytes, number: int) -> bytes | None:
+        """A piece of a blob, from 0, of at most 1 MiB; None after its last, and if there is no such blob."""
+        ...
+
+    def has_blob(self, digest: bytes) -> bool:
+        """Whether a trace that is kept has it."""
+        ...
+
     def worker(self, worker_id: str) -> Worker | None:
         """The worker with its api_key."""
         ...
@@ -227,6 +241,13 @@ class WriteView(ReadView, Protocol):
 
     def create_session(self, session: Session) -> Session:
         """Adds it as OPEN with create_time set, and lifts a tombstone; raises AlreadyExistsError."""
+        ...
+
+    def update_session(self, session: Session) -> Session:
+        """Replaces the metadata and the sampling_params of an OPEN session by those of `session`.
+
+        Raises NotFoundError, SealedError.
+        """
         ...
 
     def begin_seal(self, session_id: str, outcome: Outcome | None, *, cancel: bool, deadline: int) -> Session:
@@ -290,6 +311,11 @@ class WriteView(ReadView, Protocol):
 class Store(Protocol):
     """An open environment."""
 
+    @property
+    def folder(self) -> Path:
+        """Where on this machine what belongs to the environment lies; whoever may read it may read all."""
+        ...
+
     async def read(self, work: Callable[[ReadView], T]) -> T:
         """Runs `work` on a consistent view."""
         ...
@@ -318,8 +344,12 @@ class Store(Protocol):
         """Commits now what waits for company (`admit`). Not awaited."""
         ...
 
-    def append_trace(self, trace: Trace) -> asyncio.Future[Commit]:
+    def append_trace(self, trace: Trace, blobs: Blobs = NO_BLOBS) -> asyncio.Future[Commit]:
         """Records a FULL trace; the future is done when it is durable.
+
+        `blobs` are the arrays that the trace names (Completion.routed_experts, see `array`) by their SHA-256:
+        these and no others, or it fails with InvalidArgumentError. Large strings of the bodies are kept as
+        blobs too, see cutting.py.
 
         Creates the session if there is none. Sets sequence, call_index, parent_trace_id, digest and late
         in what is stored, not in `trace`, which MUST NOT change until the future is done. If that is

@@ -13,8 +13,10 @@ from typing import TypeVar
 import lmdb
 
 from rolltrace.v1.trace_pb2 import Trace
+from rolltrace_store.arrays import check_arrays
 from rolltrace_store.batch import Committer
 from rolltrace_store.commit_thread import Chore
+from rolltrace_store.cutting import NO_BLOBS, Blobs
 from rolltrace_store.doorbell import Bell, Folder, Ringer
 from rolltrace_store.environment import Environment, open_environment, readers_error
 from rolltrace_store.errors import NotFoundError, StoreClosedError, StoreError
@@ -121,6 +123,10 @@ class LmdbStore:
             self._ringer.ring()
         return True
 
+    @property
+    def folder(self) -> Path:
+        return self._environment.path
+
     async def read(self, work: Callable[[ReadView], T]) -> T:
         return self._read(work)
 
@@ -160,14 +166,18 @@ class LmdbStore:
     def hurry(self) -> None:
         self._writer.hurry()
 
-    def append_trace(self, trace: Trace) -> asyncio.Future[Commit]:
-        return self._append(trace)
+    def append_trace(self, trace: Trace, blobs: Blobs = NO_BLOBS) -> asyncio.Future[Commit]:
+        return self._append(trace, blobs)
 
-    def _append(self, trace: Trace, *, orphan: bool = False) -> asyncio.Future[Commit]:
+    def _append(
+        self, trace: Trace, blobs: Blobs = NO_BLOBS, *, orphan: bool = False
+    ) -> asyncio.Future[Commit]:
         future: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
         try:
             _checked(trace)
-            self._writer.submit(Append(trace.ByteSize(), future, trace, orphan))
+            check_arrays(trace, blobs)
+            size = trace.ByteSize() + sum(map(len, blobs.values()))
+            self._writer.submit(Append(size, future, trace, orphan, blobs))
         except StoreError as error:
             future.set_exception(error)
         return future

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from rolltrace.v1.trace_pb2 import Trace
+from rolltrace_store.cutting import Blobs
 from rolltrace_store.history import Encoded
 from rolltrace_store.interface import Commit, WriteView
 from rolltrace_store.schema.running import RunningKey, RunningRow
@@ -51,6 +52,8 @@ class Append(Operation[Commit]):
 
     trace: Trace
     orphan: bool = False
+    blobs: Blobs = field(default_factory=dict[bytes, bytes])
+    """The arrays that the trace names; once it is encoded, what was cut out of its bodies too."""
     admission: Admission | None = field(default=None, init=False)
     """Of its call, if that is not committed before: both have one outcome."""
     digest: bytes = field(default=b"", init=False)

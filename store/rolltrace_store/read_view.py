@@ -16,7 +16,9 @@ from rolltrace.v1.session_pb2 import Session
 from rolltrace.v1.trace_pb2 import Trace
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_store import schema
+from rolltrace_store.blobs import unpack
 from rolltrace_store.counting import fill
+from rolltrace_store.delta import standalone
 from rolltrace_store.environment import Environment
 from rolltrace_store.errors import CorruptError, RequestReusedError
 from rolltrace_store.expansion import Expander
@@ -25,6 +27,7 @@ from rolltrace_store.interface import Glance, LogState, Record, Request, Running
 from rolltrace_store.names import check_request_id
 from rolltrace_store.rows import Rows, get, raw
 from rolltrace_store.schema import meta
+from rolltrace_store.schema.blob import Holding, PieceKey
 from rolltrace_store.schema.codec import Table
 from rolltrace_store.schema.counters import Counters
 from rolltrace_store.schema.running import RunningRow
@@ -146,7 +149,29 @@ class LmdbReadView:
         return LogState(self._environment.epoch, head + 1 if first is None else first[0], head, compacted)
 
     def expand(self, trace: Trace) -> Trace:
-        return self._expander.expand(trace, self.trace)
+        return self._expander.expand(trace, self.trace, self._blob)
+
+    def standalone(self, trace: Trace) -> Trace:
+        return standalone(self._expander.bare(trace, self.trace))
+
+    def blob_piece(self, digest: bytes, number: int) -> bytes | None:
+        piece = self._get(schema.BLOBS, PieceKey(digest, number))
+        return None if piece is None else unpack(piece)
+
+    def holds(self, session_id: str, digest: bytes) -> bool:
+        """Whether the session has the blob."""
+        return self._raw(schema.SESSION_BLOBS, Holding(session_id, digest)) is not None
+
+    def has_blob(self, digest: bytes) -> bool:
+        """Whether any session has it."""
+        return next(self._rows(schema.BLOB_SESSIONS).scan(prefix=digest), None) is not None
+
+    def _blob(self, digest: bytes) -> bytes:
+        pieces = self._rows(schema.BLOBS).scan(prefix=digest)
+        found = [unpack(piece) for _, piece in pieces]
+        if not found:
+            raise CorruptError(f"blob {digest.hex()} is not there")
+        return b"".join(found)
 
     def recent(self, session_id: str, from_index: int) -> list[Recent]:
         """The session's latest traces from `from_index` on, for Histories, in the order of call_index."""
@@ -161,7 +186,8 @@ class LmdbReadView:
         for sequence in sequences:
             body = self._body(sequence)
             trace = Trace.FromString(body)
-            found.append(Recent(self.expand(trace), self._chain_bytes(trace, len(body), sizes)))
+            bare = self._expander.bare(trace, self.trace).trace
+            found.append(Recent(bare, self._chain_bytes(trace, len(body), sizes)))
         return found
 
     def _chain_bytes(self, trace: Trace, size: int, known: dict[str, int]) -> int:

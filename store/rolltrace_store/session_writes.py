@@ -1,4 +1,4 @@
-"""How sessions begin and end: made, sealed, deleted.
+"""How sessions begin and end: made, changed, sealed, deleted.
 
 Rules: a session that exists has no tombstone, and one that has a tombstone is made only by
 create_session. A sealed session has a row in `sealed`, one that is SEALING a row in `sealing`.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from rolltrace.v1 import event_pb2 as event
 from rolltrace.v1.event_pb2 import DeleteReason
-from rolltrace.v1.session_pb2 import SESSION_STATE_SEALED, Outcome, Session
+from rolltrace.v1.session_pb2 import SESSION_STATE_OPEN, SESSION_STATE_SEALED, Outcome, Session
 from rolltrace_store import schema, sealing
+from rolltrace_store.blob_writes import BlobWrites
 from rolltrace_store.counting import opened
-from rolltrace_store.errors import AlreadyExistsError, NotFoundError, SessionDeletedError
-from rolltrace_store.mutable_view import MutableView
+from rolltrace_store.errors import AlreadyExistsError, NotFoundError, SealedError, SessionDeletedError
 from rolltrace_store.names import check_session_id
 from rolltrace_store.schema.age import Age
 from rolltrace_store.schema.counters import Counters
@@ -21,7 +21,7 @@ from rolltrace_store.schema.seal import SealingRow
 from rolltrace_store.schema.session_trace import prefix
 
 
-class SessionWrites(MutableView):
+class SessionWrites(BlobWrites):
     """The part of interface.WriteView that is about sessions."""
 
     def create_session(self, session: Session) -> Session:
@@ -43,6 +43,18 @@ class SessionWrites(MutableView):
         row = opened(session, self._clock())
         self._mutable(schema.SESSIONS).put(row.session_id, row)
         return row
+
+    def update_session(self, session: Session) -> Session:
+        row = self._get(schema.SESSIONS, session.session_id)
+        if row is None:
+            raise NotFoundError("session", session.session_id)
+        if row.state != SESSION_STATE_OPEN:
+            raise SealedError(session.session_id)
+        self._take_room(session.ByteSize())
+        row.metadata.CopyFrom(session.metadata)
+        row.sampling_params.CopyFrom(session.sampling_params)
+        self._mutable(schema.SESSIONS).put(row.session_id, row)
+        return self._with_counts(row)
 
     def begin_seal(self, session_id: str, outcome: Outcome | None, *, cancel: bool, deadline: int) -> Session:
         session = self._get(schema.SESSIONS, session_id)
@@ -85,6 +97,7 @@ class SessionWrites(MutableView):
         self._mutable(schema.SEALED).delete(Age(session.seal_time.ToNanoseconds(), session_id))
         self._delete_running(session_id)
         count = self._delete_traces(session_id)
+        self._drop_blobs(session_id)
         now = self._clock()
         self._leave_tombstone(session_id, now)
         deleted = event.SessionDeleted(session_id=session_id, deleted_trace_count=count, reason=reason)

@@ -131,6 +131,12 @@ class Service(
 
         return self._change("BatchCreateSessions", request.request_id, context, change)
 
+    def UpdateSession(
+        self, request: session.UpdateSessionRequest, context: Context
+    ) -> session.UpdateSessionResponse:
+        self._begin("UpdateSession", context)
+        return session.UpdateSessionResponse(session=self._session(request.session.session_id, context))
+
     def GetSession(self, request: session.GetSessionRequest, context: Context) -> session.GetSessionResponse:
         self._begin("GetSession", context)
         return session.GetSessionResponse(session=self._session(request.session_id, context))
@@ -279,6 +285,15 @@ class Service(
         page, token = paged(found, request.page_size, request.page_token)
         views = [self.state.view(full, request.view) for full in page]
         return trace.ListTracesResponse(traces=views, next_page_token=token)
+
+    def GetBlob(self, request: trace.GetBlobRequest, context: Context) -> Iterator[trace.GetBlobResponse]:
+        self._begin("GetBlob", context)
+        data = self.state.blobs.get(request.digest)
+        if data is None or request.digest in self.state.gone:
+            resource = error_details_pb2.ResourceInfo(resource_name=request.digest.hex())
+            refuse(context, grpc.StatusCode.NOT_FOUND, "there is no such blob", resource)
+        for start in range(0, len(data), 1000):
+            yield trace.GetBlobResponse(data=data[start : start + 1000])
 
     def Subscribe(
         self, request: trace.SubscribeRequest, context: Context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from hashlib import sha256
 
 from google.protobuf.message import Message
 
@@ -30,6 +31,10 @@ class State:
         self.workers: dict[str, worker_pb2.Worker] = {}
         self.traces: dict[str, trace_pb2.Trace] = {}
         self.bases: dict[str, str] = {}
+        self.blobs: dict[bytes, bytes] = {}
+        """By digest; those that a request holds are cut out of its COMPACT form."""
+        self.gone: set[bytes] = set()
+        """Digests of blobs that are cut out, but not there any more."""
         self.log: list[event_pb2.Event] = []
         self.policy = policy_service_pb2.Policy()
         self.answered: dict[str, Message] = {}
@@ -50,13 +55,21 @@ class State:
         self.cut: Callable[[], bool] = lambda: False
         """Asked before each message of a stream: whether to break it."""
 
-    def record(self, session_id: str, turns: int = 1, *, base: str | None = None) -> list[trace_pb2.Trace]:
+    def keep(self, data: bytes) -> bytes:
+        """Makes it a blob; its digest."""
+        name = sha256(data).digest()
+        self.blobs[name] = data
+        return name
+
+    def record(
+        self, session_id: str, turns: int = 1, *, base: str | None = None, image: bytes = b""
+    ) -> list[trace_pb2.Trace]:
         """Commits traces that each repeat and extend the one before (or `base`) in its session."""
         made: list[trace_pb2.Trace] = []
         with self.changed:
             self.sessions.setdefault(session_id, session_pb2.Session(session_id=session_id))
             for _ in range(turns):
-                made.append(self._trace(session_id, base))
+                made.append(self._trace(session_id, base, image))
                 self.append(event_pb2.Event(trace=made[-1]))
         return made
 
@@ -92,7 +105,7 @@ class State:
     def of_session(self, session_id: str) -> list[trace_pb2.Trace]:
         return [found for found in self.traces.values() if found.session_id == session_id]
 
-    def _trace(self, session_id: str, base_id: str | None) -> trace_pb2.Trace:
+    def _trace(self, session_id: str, base_id: str | None, image: bytes) -> trace_pb2.Trace:
         earlier = self.of_session(session_id)
         base = self.traces[base_id] if base_id else (earlier[-1] if earlier else None)
         number = len(self.traces)
@@ -103,7 +116,7 @@ class State:
             call_index=len(earlier),
             status=trace_pb2.CALL_STATUS_COMPLETED,
             prompt_token_ids=prompt,
-            request_json=b'{"messages": [%d]}' % number,
+            request_json=b'{"messages": [%d%b]}' % (number, image and b', "%b"' % image),
             response_json=b'{"choices": []}',
         )
         made.completions.add(token_ids=int32s(7, 8), logprobs=b"\0\0\0\xbf\0\0\xc0\x7f", finish_reason="stop")
@@ -115,25 +128,34 @@ class State:
     def view(self, full: trace_pb2.Trace, view: int) -> trace_pb2.Trace:
         made = trace_pb2.Trace()
         made.CopyFrom(full)
-        if view in (trace_pb2.TRACE_VIEW_COMPACT, trace_pb2.TRACE_VIEW_METADATA):
+        if view != trace_pb2.TRACE_VIEW_FULL:
             for heavy in ("prompt_token_ids", "completions", "request_json", "response_json"):
                 made.ClearField(heavy)
         if view == trace_pb2.TRACE_VIEW_COMPACT:
-            made.compact.CopyFrom(self._compact(full))
+            made.compact.CopyFrom(self._compact(full, self.bases[full.trace_id]))
+        if view == trace_pb2.TRACE_VIEW_STANDALONE:
+            made.compact.CopyFrom(self._compact(full, ""))
         return made
 
-    def _compact(self, full: trace_pb2.Trace) -> trace_pb2.CompactBody:
-        base = self.traces.get(self.bases[full.trace_id])
+    def _compact(self, full: trace_pb2.Trace, base_id: str) -> trace_pb2.CompactBody:
+        base = self.traces.get(base_id)
         shared = compact.context(base) if base else b""
+        request, places = full.request_json, list[trace_pb2.BlobPlace]()
+        for name, data in self.blobs.items():
+            if data in request:
+                blob = trace_pb2.Blob(digest=name, size=len(data))
+                places.append(trace_pb2.BlobPlace(position=request.index(data), blob=blob))
+                request = request.replace(data, b"", 1)
         payload = trace_pb2.CompactPayload(
             prompt_shared_ids=len(shared) // 4,
             prompt_rest=full.prompt_token_ids[len(shared) :],
-            request_rest=full.request_json,
+            request_rest=request,
+            request_blobs=places,
             response_json=full.response_json,
             completions=full.completions,
         )
         return trace_pb2.CompactBody(
-            base_trace_id=self.bases[full.trace_id],
+            base_trace_id=base_id,
             compression=trace_pb2.COMPRESSION_NONE,
             body=payload.SerializeToString(),
         )

@@ -21,31 +21,51 @@ def compacted(count: int) -> tuple[list[trace_pb2.Trace], list[trace_pb2.Trace]]
     return made, [state.view(trace, trace_pb2.TRACE_VIEW_COMPACT) for trace in made]
 
 
+def expanded(bases: Bases, traces: list[trace_pb2.Trace]) -> list[trace_pb2.Trace]:
+    return [bases.whole(bases.expand(trace), {}) for trace in traces]
+
+
 def test_a_chain_expands_by_itself() -> None:
     whole, compact = compacted(5)
     bases = Bases(1 << 20)
     assert bases.missing(compact[1]) == "t-0"
-    assert [bases.expand(trace) for trace in compact] == whole
+    assert expanded(bases, compact) == whole
 
 
 def test_the_oldest_bases_are_dropped_but_never_the_last() -> None:
     whole, compact = compacted(5)
     bases = Bases(0)
-    assert [bases.expand(trace) for trace in compact] == whole
+    assert expanded(bases, compact) == whole
     assert bases.missing(compact[4]) == "t-3"
     bases = Bases(10_000)
-    for trace in compact[:3]:
-        bases.expand(trace)
+    expanded(bases, compact[:3])
     assert bases.missing(compact[1]) == ""
 
 
 def test_a_base_in_use_outlives_others() -> None:
-    whole, compact = compacted(4)
+    state = State()
+    made = state.record("s", 4)
+    alone = [state.view(trace, trace_pb2.TRACE_VIEW_STANDALONE) for trace in made]
     bases = Bases(2 * 1200)
-    bases.add(whole[0])
-    bases.add(whole[3])
-    bases.expand(compact[1])  # uses t-0, so t-3 is the oldest now
-    assert bases.missing(compact[1]) == ""
+    bases.add(alone[0])
+    bases.add(alone[3])
+    bases.expand(state.view(made[1], trace_pb2.TRACE_VIEW_COMPACT))  # uses t-0, so t-3 is the oldest now
+    assert bases.missing(state.view(made[1], trace_pb2.TRACE_VIEW_COMPACT)) == ""
+
+
+def test_blobs_are_put_back_and_the_last_ones_kept() -> None:
+    state = State()
+    images = [b"one" * 100, b"two" * 100]
+    names = [state.keep(image) for image in images]
+    made = [trace for image in images for trace in state.record("s", image=image)]
+    bases = Bases(len(images[0]))
+    for trace, image, name in zip(made, images, names, strict=True):
+        bare = bases.expand(state.view(trace, trace_pb2.TRACE_VIEW_COMPACT))
+        assert (bare.digests(), image in bare.trace.request_json) == ({name}, False)
+        assert bases.blob(name) is None
+        assert bases.whole(bare, {name: image}) == trace
+        assert bases.blob(name) == image
+    assert bases.blob(names[0]) is None
 
 
 @pytest.fixture(autouse=True)

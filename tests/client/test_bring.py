@@ -31,7 +31,11 @@ def test_its_arguments_are_handed_on(
     given: list[str], handed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[Sequence[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, command: ran.append(command))  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
+
+    def execv(_: str, command: Sequence[str]) -> None:
+        ran.append(command)
+
+    monkeypatch.setattr(os, "execv", execv)
     main(given)
     assert ran == [[*RUN, *handed]]
 
@@ -39,6 +43,7 @@ def test_its_arguments_are_handed_on(
 def test_a_client_without_the_store_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(db, "find_spec", lambda _: None)  # pyright: ignore[reportUnknownLambdaType]
+    nothing: dict[str, object] = {}
+    monkeypatch.setattr(db, "find_spec", nothing.get)
     assert main(["import", "traces.db"]) == 1
     assert "pip install 'rolltrace[server]'" in capsys.readouterr().err

@@ -233,3 +233,51 @@ async def test_counts_are_those_of_the_traces(control: Control, store: Store) ->
     await store.append_trace(samples.trace("s"))
     got = (await control.sessions.GetSession(pb.GetSessionRequest(session_id="s"))).session
     assert (got.call_count, got.failed_call_count, got.incomplete) == (2, 0, False)
+
+
+def update(*paths: str, allow_missing: bool = False, **metadata: int) -> pb.UpdateSessionRequest:
+    request = pb.UpdateSessionRequest(session=Session(session_id="s"), allow_missing=allow_missing)
+    request.session.metadata.update(metadata)
+    request.update_mask.paths.extend(paths)
+    return request
+
+
+async def test_a_session_is_changed_as_the_mask_says(control: Control) -> None:
+    asked = Session(session_id="s")
+    asked.metadata.update({"old": 1})
+    asked.sampling_params.update({"temperature": 1})
+    made = (await control.sessions.CreateSession(pb.CreateSessionRequest(session=asked))).session
+    changed = (await control.sessions.UpdateSession(update("metadata", new=2))).session
+    assert dict(changed.metadata) == {"new": 2}
+    assert (changed.sampling_params, changed.api_key) == (made.sampling_params, made.api_key)
+    changed = (await control.sessions.UpdateSession(update("sampling_params", new=3))).session
+    assert (dict(changed.metadata), len(changed.sampling_params.fields)) == ({"new": 2}, 0)
+    assert (await control.sessions.GetSession(pb.GetSessionRequest(session_id="s"))).session == changed
+
+
+async def test_a_session_that_is_missing_is_made_when_that_is_allowed(control: Control) -> None:
+    assert (
+        await failure(control.sessions.UpdateSession(update("metadata")))
+    ).code == grpc.StatusCode.NOT_FOUND
+    for _ in range(2):
+        made = await control.sessions.UpdateSession(update(allow_missing=True, a=1))
+        assert dict(made.session.metadata) == {"a": 1}
+    kept = await control.sessions.UpdateSession(update(allow_missing=True, a=2))
+    assert dict(kept.session.metadata) == {"a": 1}
+    await control.sessions.DeleteSession(pb.DeleteSessionRequest(session_id="s"))
+    assert dict((await control.sessions.UpdateSession(update(allow_missing=True))).session.metadata) == {}
+
+
+@pytest.mark.parametrize("paths", [(), ("state",), ("labels",), ("metadata.a",), ("metadata", "call_count")])
+async def test_what_cannot_change_is_an_error(control: Control, paths: tuple[str, ...]) -> None:
+    await control.sessions.CreateSession(create(session_id="s"))
+    failed = await failure(control.sessions.UpdateSession(update(*paths)))
+    assert failed.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_sealed_session_does_not_change(control: Control) -> None:
+    await control.sessions.CreateSession(create(session_id="s"))
+    await control.sessions.SealSession(pb.SealSessionRequest(session_id="s"))
+    failed = await failure(control.sessions.UpdateSession(update("metadata", allow_missing=True, a=1)))
+    assert failed.code == grpc.StatusCode.FAILED_PRECONDITION
+    assert await control.sessions.UpdateSession(update(allow_missing=True))

@@ -81,7 +81,7 @@ def expanded(traces: Sequence[pb.Trace]) -> list[pb.Trace]:
     full: dict[str, pb.Trace] = {}
     for trace in traces:
         base = full.get(trace.compact.base_trace_id)
-        full[trace.trace_id] = compact.expand(trace, base, zstandard.ZstdDecompressor().decompress)
+        full[trace.trace_id] = compact.expand(trace, base, zstandard.ZstdDecompressor().decompress).trace
     return list(full.values())
 
 

@@ -37,7 +37,7 @@ def trace_delta(data: bytes) -> None:
         new.request_json = base.request_json[:-2] + new.request_json + base.request_json[-2:]
     shared = delta.match(delta.Pieces.of(base), delta.Pieces.of(new))
     written = delta.encode(new, delta.Pieces.of(new), "", base.trace_id, shared)
-    full = compact.expand(pb.Trace.FromString(written.body), base, delta.decompress)
+    full = compact.expand(pb.Trace.FromString(written.body), base, delta.decompress).trace
     assert full == new
     assert digest.trace_digest(full) == digest.trace_digest(new)
 
@@ -56,7 +56,7 @@ def trace_history(data: bytes) -> None:
             trace.request_json = base.request_json + trace.request_json
         encoded = histories.encode(trace)
         body = pb.Trace.FromString(encoded.body)
-        expanded = compact.expand(body, full.get(encoded.base_trace_id), delta.decompress)
+        expanded = compact.expand(body, full.get(encoded.base_trace_id), delta.decompress).trace
         expanded.parent_trace_id = ""
         assert expanded == trace
         full[trace.trace_id] = trace
@@ -89,7 +89,7 @@ def expansion(data: bytes) -> None:
         trace.compact.base_trace_id = base.trace_id
     for decompress in (delta.decompress, bytes):
         try:
-            full = compact.expand(trace, base, decompress)
+            full = compact.expand(trace, base, decompress).trace
         except compact.ExpandError:
             continue
         assert not full.HasField("compact")

@@ -20,6 +20,7 @@ PROMISED = {
         "bounds",
         "soak",
         "test-vllm",
+        "test-frameworks",
         "fuzz",
         "clean",
         "help",

@@ -237,7 +237,7 @@ async def test_a_stream_without_done_waits_with_its_end(store: Store) -> None:
     held = HeldStore(store)
     reply = Reply([b"data: {}\n\n"], headers=list(SSE.items()))
     async with scripted(reply) as worker, gateway(held.as_store(), worker) as gate:
-        async with gate.http.post(gate.url("responses"), json={"stream": True}) as response:
+        async with gate.http.post(gate.url("audio/speech"), json={"stream": True}) as response:
             assert await response.content.readany() == b"data: {}\n\n"
             await held.reached.wait()
             end = asyncio.create_task(response.content.readany())

@@ -187,7 +187,7 @@ async def test_other_endpoints_are_recorded_without_tokens(store: Store) -> None
 async def test_a_stream_of_another_endpoint_passes_byte_for_byte(store: Store) -> None:
     pieces = [b"event: a\r\ndata: {}\r\n\r\n", b": ping\n\ndata: x\n", b"\ndata: last"]
     async with scripted(Reply(pieces, headers=list(SSE.items()))) as worker, gateway(store, worker) as gate:
-        async with gate.http.post(gate.url("responses"), json={"stream": True}) as response:
+        async with gate.http.post(gate.url("audio/speech"), json={"stream": True}) as response:
             assert await response.read() == b"".join(pieces)
         trace = await gate.trace()
     assert [gap.kind for gap in trace.capture_gaps] == [pb.CAPTURE_GAP_KIND_ENDPOINT]

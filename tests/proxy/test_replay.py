@@ -121,7 +121,7 @@ def test_a_whole_answer_is_given_byte_for_byte(sample: Sample) -> None:
     [
         ({"streamed": True}, True),
         ({"endpoint": "embeddings"}, True),
-        ({"endpoint": "responses", "streamed": True}, False),
+        ({"endpoint": "moderations", "streamed": True}, False),
         ({"response_json": b""}, False),
         ({"status": pb.CALL_STATUS_UPSTREAM_ERROR}, False),
         ({"streamed": True, "capture_gaps": [{"kind": pb.CAPTURE_GAP_KIND_UNREADABLE}]}, False),

@@ -160,7 +160,7 @@ def test_the_usual_request_is_rewritten_as_any_other(
     body = b" %b\n" % json.dumps(fields, separators=(",", ":") if compact else None).encode()
     seen = rewrite(endpoint, body, enforced={}, model="")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rewrite_module, "_TELLING", _Everything())
+        patch.setattr(rewrite_module, "TELLING", _Everything())
         assert seen == rewrite(endpoint, body, enforced={}, model="")
 
 

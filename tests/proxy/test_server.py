@@ -128,7 +128,10 @@ async def test_health_of_a_proxy_whose_store_is_closed(store: Store) -> None:
 async def test_no_worker_that_is_well_is_a_503_of_health_workers_alone(store: Store) -> None:
     async with gateway(store) as gate:
         async with gate.http.get(gate.proxy.url + "/health/workers") as response:
-            assert (response.status, await response.json()) == (503, {"workers": []})
+            assert (response.status, await response.json()) == (
+                503,
+                {"workers": [], "healthy": 0, "total": 0},
+            )
         async with gate.http.get(gate.proxy.url + "/health") as response:
             assert response.status == 200
 

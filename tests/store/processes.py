@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import itertools
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
+from operator import methodcaller
 from pathlib import Path
 from typing import IO
 
 from rolltrace.v1.session_pb2 import Session
+from rolltrace.v1.trace_pb2 import Trace
 from rolltrace_store import Durability, StoreOptions, open_store
 from tests.store import samples
 
@@ -89,6 +94,36 @@ async def serve(path: str, session_id: str) -> None:
     await asyncio.gather(*[one_after_the_other() for _ in range(WRITERS)])
 
 
+def picture_of(session_id: str, seed: int = 0) -> Trace:
+    """A trace with an image of 50 kB in its request."""
+    trace = samples.trace(session_id, prompt=range(50))
+    data = base64.b64encode(random.Random(seed).randbytes(50_000))
+    trace.request_json = b'{"image": "data:image/png;base64,%b"}' % data
+    return trace
+
+
+async def picture(path: str, session_id: str) -> None:
+    """Records traces with ever new images until it is killed; prints each trace_id."""
+    store = open_store(path, options())
+    for number in itertools.count():
+        trace = picture_of(session_id, number)
+        await store.append_trace(trace)
+        print(trace.trace_id, flush=True)
+
+
+async def churn(path: str, name: str, count: str) -> None:
+    """Records so many sessions with one image, and deletes each but every fifth, whose id it prints."""
+    store = open_store(path, options())
+    for number in range(int(count)):
+        session_id = f"{name}-{number}"
+        await store.append_trace(picture_of(session_id))
+        if number % 5:
+            await store.write(methodcaller("delete_session", session_id))
+        else:
+            print(session_id, flush=True)
+    await store.close()
+
+
 async def sweep(path: str) -> None:
     """Prints "ready", then how many orphans it has interrupted."""
     store = open_store(path, options())
@@ -108,5 +143,5 @@ async def present(path: str, session_id: str = "", calls: str = "0") -> None:
 
 if __name__ == "__main__":
     commands: dict[str, Callable[..., Coroutine[None, None, None]]]
-    commands = {work.__name__: work for work in (present, remake, serve, sweep, watch, write)}
+    commands = {work.__name__: work for work in (churn, picture, present, remake, serve, sweep, watch, write)}
     asyncio.run(commands[sys.argv[1]](*sys.argv[2:]))

@@ -35,7 +35,7 @@ class Disk:
     def full(self, trace_id: str) -> pb.Trace:
         base: pb.Trace | None = None
         for link in reversed(self.chain(trace_id)):
-            base = compact.expand(link, base, delta.decompress)
+            base = compact.expand(link, base, delta.decompress).trace
         assert base is not None
         return base
 

@@ -91,7 +91,7 @@ def test_what_is_expanded_is_the_callers_own(cache_bytes: int) -> None:
     stored.compact.body = pb.CompactPayload(request_rest=b"request").SerializeToString()
     expander = Expander(cache_bytes)
     for _ in range(2):
-        full = expander.expand(stored, lambda _: None)
+        full = expander.expand(stored, lambda _: None, bytes)
         assert full.request_json == b"request"
         full.request_json = b"changed"
 

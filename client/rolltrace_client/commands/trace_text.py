@@ -91,6 +91,8 @@ def _completions(trace: Trace) -> Iterator[str]:
         yield f"completion {completion.index}, {len(completion.token_ids)} tokens, {end}"
         choice = _choice(trace, completion)
         yield from _said(choice)
+        if experts := completion.routed_experts:
+            yield f"  routed experts: {experts.dtype} {experts.shape}, blob {experts.blob.digest}"
         yield from _tokens(completion, _pieces(choice, completion))
 
 

@@ -13,10 +13,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from rolltrace.v1 import session_pb2 as rolltrace_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"rolltrace/v1/session_service.proto\x12\x0crolltrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1arolltrace/v1/session.proto\"R\n\x14\x43reateSessionRequest\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.rolltrace.v1.Session\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"?\n\x15\x43reateSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.rolltrace.v1.Session\"Y\n\x1a\x42\x61tchCreateSessionsRequest\x12\'\n\x08sessions\x18\x01 \x03(\x0b\x32\x15.rolltrace.v1.Session\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"F\n\x1b\x42\x61tchCreateSessionsResponse\x12\'\n\x08sessions\x18\x01 \x03(\x0b\x32\x15.rolltrace.v1.Session\"\'\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"<\n\x12GetSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.rolltrace.v1.Session\"\xcf\x01\n\rSessionFilter\x12\x19\n\x11session_id_prefix\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.rolltrace.v1.SessionState\x12\x10\n\x08group_id\x18\x03 \x01(\t\x12\x37\n\x06labels\x18\x04 \x03(\x0b\x32\'.rolltrace.v1.SessionFilter.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"i\n\x13ListSessionsRequest\x12+\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.rolltrace.v1.SessionFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x14ListSessionsResponse\x12\'\n\x08sessions\x18\x01 \x03(\x0b\x32\x15.rolltrace.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc0\x01\n\x12SealSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12&\n\x07outcome\x18\x02 \x01(\x0b\x32\x15.rolltrace.v1.Outcome\x12.\n\tin_flight\x18\x03 \x01(\x0e\x32\x1b.rolltrace.v1.InFlightCalls\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"=\n\x13SealSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.rolltrace.v1.Session\">\n\x14\x44\x65leteSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"4\n\x15\x44\x65leteSessionResponse\x12\x1b\n\x13\x64\x65leted_trace_count\x18\x01 \x01(\x04\"E\n\x1a\x42\x61tchDeleteSessionsRequest\x12\x13\n\x0bsession_ids\x18\x01 \x03(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"t\n\x1b\x42\x61tchDeleteSessionsResponse\x12\x1b\n\x13\x64\x65leted_session_ids\x18\x01 \x03(\t\x12\x1b\n\x13missing_session_ids\x18\x02 \x03(\t\x12\x1b\n\x13\x64\x65leted_trace_count\x18\x03 \x01(\x04*f\n\rInFlightCalls\x12\x1f\n\x1bIN_FLIGHT_CALLS_UNSPECIFIED\x10\x00\x12\x18\n\x14IN_FLIGHT_CALLS_WAIT\x10\x01\x12\x1a\n\x16IN_FLIGHT_CALLS_CANCEL\x10\x02\x32\x98\x05\n\x0eSessionService\x12X\n\rCreateSession\x12\".rolltrace.v1.CreateSessionRequest\x1a#.rolltrace.v1.CreateSessionResponse\x12j\n\x13\x42\x61tchCreateSessions\x12(.rolltrace.v1.BatchCreateSessionsRequest\x1a).rolltrace.v1.BatchCreateSessionsResponse\x12O\n\nGetSession\x12\x1f.rolltrace.v1.GetSessionRequest\x1a .rolltrace.v1.GetSessionResponse\x12U\n\x0cListSessions\x12!.rolltrace.v1.ListSessionsRequest\x1a\".rolltrace.v1.ListSessionsResponse\x12R\n\x0bSealSession\x12 .rolltrace.v1.SealSessionRequest\x1a!.rolltrace.v1.SealSessionResponse\x12X\n\rDeleteSession\x12\".rolltrace.v1.DeleteSessionRequest\x1a#.rolltrace.v1.DeleteSessionResponse\x12j\n\x13\x42\x61tchDeleteSessions\x12(.rolltrace.v1.BatchDeleteSessionsRequest\x1a).rolltrace.v1.BatchDeleteSessionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"rolltrace/v1/session_service.proto\x12\x0crolltrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1arolltrace/v1/session.proto\"R\n\x14\x43reateSessionRequest\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.rolltrace.v1.Session\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"?\n\x15\x43reateSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.rolltrace.v1.Session\"Y\n\x1a\x42\x61tchCreateSessionsRequest\x12\'\n\x08sessions\x18\x01 \x03(\x0b\x32\x15.rolltrace.v1.Session\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"F\n\x1b\x42\x61tchCreateSessionsResponse\x12\'\n\x08sessions\x18\x01 \x03(\x0b\x32\x15.rolltrace.v1.Session\"\'\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"<\n\x12GetSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.rolltrace.v1.Session\"\x9a\x01\n\x14UpdateSessionRequest\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.rolltrace.v1.Session\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"?\n\x15UpdateSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.rolltrace.v1.Session\"\xcf\x01\n\rSessionFilter\x12\x19\n\x11session_id_prefix\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.rolltrace.v1.SessionState\x12\x10\n\x08group_id\x18\x03 \x01(\t\x12\x37\n\x06labels\x18\x04 \x03(\x0b\x32\'.rolltrace.v1.SessionFilter.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"i\n\x13ListSessionsRequest\x12+\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.rolltrace.v1.SessionFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x14ListSessionsResponse\x12\'\n\x08sessions\x18\x01 \x03(\x0b\x32\x15.rolltrace.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc0\x01\n\x12SealSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12&\n\x07outcome\x18\x02 \x01(\x0b\x32\x15.rolltrace.v1.Outcome\x12.\n\tin_flight\x18\x03 \x01(\x0e\x32\x1b.rolltrace.v1.InFlightCalls\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"=\n\x13SealSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.rolltrace.v1.Session\">\n\x14\x44\x65leteSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"4\n\x15\x44\x65leteSessionResponse\x12\x1b\n\x13\x64\x65leted_trace_count\x18\x01 \x01(\x04\"E\n\x1a\x42\x61tchDeleteSessionsRequest\x12\x13\n\x0bsession_ids\x18\x01 \x03(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"t\n\x1b\x42\x61tchDeleteSessionsResponse\x12\x1b\n\x13\x64\x65leted_session_ids\x18\x01 \x03(\t\x12\x1b\n\x13missing_session_ids\x18\x02 \x03(\t\x12\x1b\n\x13\x64\x65leted_trace_count\x18\x03 \x01(\x04*f\n\rInFlightCalls\x12\x1f\n\x1bIN_FLIGHT_CALLS_UNSPECIFIED\x10\x00\x12\x18\n\x14IN_FLIGHT_CALLS_WAIT\x10\x01\x12\x1a\n\x16IN_FLIGHT_CALLS_CANCEL\x10\x02\x32\xf2\x05\n\x0eSessionService\x12X\n\rCreateSession\x12\".rolltrace.v1.CreateSessionRequest\x1a#.rolltrace.v1.CreateSessionResponse\x12j\n\x13\x42\x61tchCreateSessions\x12(.rolltrace.v1.BatchCreateSessionsRequest\x1a).rolltrace.v1.BatchCreateSessionsResponse\x12O\n\nGetSession\x12\x1f.rolltrace.v1.GetSessionRequest\x1a .rolltrace.v1.GetSessionResponse\x12U\n\x0cListSessions\x12!.rolltrace.v1.ListSessionsRequest\x1a\".rolltrace.v1.ListSessionsResponse\x12X\n\rUpdateSession\x12\".rolltrace.v1.UpdateSessionRequest\x1a#.rolltrace.v1.UpdateSessionResponse\x12R\n\x0bSealSession\x12 .rolltrace.v1.SealSessionRequest\x1a!.rolltrace.v1.SealSessionResponse\x12X\n\rDeleteSession\x12\".rolltrace.v1.DeleteSessionRequest\x1a#.rolltrace.v1.DeleteSessionResponse\x12j\n\x13\x42\x61tchDeleteSessions\x12(.rolltrace.v1.BatchDeleteSessionsRequest\x1a).rolltrace.v1.BatchDeleteSessionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,40 +26,44 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_SESSIONFILTER_LABELSENTRY']._options = None
   _globals['_SESSIONFILTER_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_INFLIGHTCALLS']._serialized_start=1499
-  _globals['_INFLIGHTCALLS']._serialized_end=1601
-  _globals['_CREATESESSIONREQUEST']._serialized_start=112
-  _globals['_CREATESESSIONREQUEST']._serialized_end=194
-  _globals['_CREATESESSIONRESPONSE']._serialized_start=196
-  _globals['_CREATESESSIONRESPONSE']._serialized_end=259
-  _globals['_BATCHCREATESESSIONSREQUEST']._serialized_start=261
-  _globals['_BATCHCREATESESSIONSREQUEST']._serialized_end=350
-  _globals['_BATCHCREATESESSIONSRESPONSE']._serialized_start=352
-  _globals['_BATCHCREATESESSIONSRESPONSE']._serialized_end=422
-  _globals['_GETSESSIONREQUEST']._serialized_start=424
-  _globals['_GETSESSIONREQUEST']._serialized_end=463
-  _globals['_GETSESSIONRESPONSE']._serialized_start=465
-  _globals['_GETSESSIONRESPONSE']._serialized_end=525
-  _globals['_SESSIONFILTER']._serialized_start=528
-  _globals['_SESSIONFILTER']._serialized_end=735
-  _globals['_SESSIONFILTER_LABELSENTRY']._serialized_start=690
-  _globals['_SESSIONFILTER_LABELSENTRY']._serialized_end=735
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=737
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=842
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=844
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=932
-  _globals['_SEALSESSIONREQUEST']._serialized_start=935
-  _globals['_SEALSESSIONREQUEST']._serialized_end=1127
-  _globals['_SEALSESSIONRESPONSE']._serialized_start=1129
-  _globals['_SEALSESSIONRESPONSE']._serialized_end=1190
-  _globals['_DELETESESSIONREQUEST']._serialized_start=1192
-  _globals['_DELETESESSIONREQUEST']._serialized_end=1254
-  _globals['_DELETESESSIONRESPONSE']._serialized_start=1256
-  _globals['_DELETESESSIONRESPONSE']._serialized_end=1308
-  _globals['_BATCHDELETESESSIONSREQUEST']._serialized_start=1310
-  _globals['_BATCHDELETESESSIONSREQUEST']._serialized_end=1379
-  _globals['_BATCHDELETESESSIONSRESPONSE']._serialized_start=1381
-  _globals['_BATCHDELETESESSIONSRESPONSE']._serialized_end=1497
-  _globals['_SESSIONSERVICE']._serialized_start=1604
-  _globals['_SESSIONSERVICE']._serialized_end=2268
+  _globals['_INFLIGHTCALLS']._serialized_start=1755
+  _globals['_INFLIGHTCALLS']._serialized_end=1857
+  _globals['_CREATESESSIONREQUEST']._serialized_start=146
+  _globals['_CREATESESSIONREQUEST']._serialized_end=228
+  _globals['_CREATESESSIONRESPONSE']._serialized_start=230
+  _globals['_CREATESESSIONRESPONSE']._serialized_end=293
+  _globals['_BATCHCREATESESSIONSREQUEST']._serialized_start=295
+  _globals['_BATCHCREATESESSIONSREQUEST']._serialized_end=384
+  _globals['_BATCHCREATESESSIONSRESPONSE']._serialized_start=386
+  _globals['_BATCHCREATESESSIONSRESPONSE']._serialized_end=456
+  _globals['_GETSESSIONREQUEST']._serialized_start=458
+  _globals['_GETSESSIONREQUEST']._serialized_end=497
+  _globals['_GETSESSIONRESPONSE']._serialized_start=499
+  _globals['_GETSESSIONRESPONSE']._serialized_end=559
+  _globals['_UPDATESESSIONREQUEST']._serialized_start=562
+  _globals['_UPDATESESSIONREQUEST']._serialized_end=716
+  _globals['_UPDATESESSIONRESPONSE']._serialized_start=718
+  _globals['_UPDATESESSIONRESPONSE']._serialized_end=781
+  _globals['_SESSIONFILTER']._serialized_start=784
+  _globals['_SESSIONFILTER']._serialized_end=991
+  _globals['_SESSIONFILTER_LABELSENTRY']._serialized_start=946
+  _globals['_SESSIONFILTER_LABELSENTRY']._serialized_end=991
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=993
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1098
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1100
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1188
+  _globals['_SEALSESSIONREQUEST']._serialized_start=1191
+  _globals['_SEALSESSIONREQUEST']._serialized_end=1383
+  _globals['_SEALSESSIONRESPONSE']._serialized_start=1385
+  _globals['_SEALSESSIONRESPONSE']._serialized_end=1446
+  _globals['_DELETESESSIONREQUEST']._serialized_start=1448
+  _globals['_DELETESESSIONREQUEST']._serialized_end=1510
+  _globals['_DELETESESSIONRESPONSE']._serialized_start=1512
+  _globals['_DELETESESSIONRESPONSE']._serialized_end=1564
+  _globals['_BATCHDELETESESSIONSREQUEST']._serialized_start=1566
+  _globals['_BATCHDELETESESSIONSREQUEST']._serialized_end=1635
+  _globals['_BATCHDELETESESSIONSRESPONSE']._serialized_start=1637
+  _globals['_BATCHDELETESESSIONSRESPONSE']._serialized_end=1753
+  _globals['_SESSIONSERVICE']._serialized_start=1860
+  _globals['_SESSIONSERVICE']._serialized_end=2614
 # @@protoc_insertion_point(module_scope)

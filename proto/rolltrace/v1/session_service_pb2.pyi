@@ -7,6 +7,7 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.duration_pb2
+import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
@@ -154,9 +155,57 @@ class GetSessionResponse(google.protobuf.message.Message):
 Global___GetSessionResponse: typing_extensions.TypeAlias = GetSessionResponse
 
 @typing.final
-class SessionFilter(google.protobuf.message.Message):
+class UpdateSessionRequest(google.protobuf.message.Message):
     """Which sessions. Conditions are joined by "and"; an empty filter takes all."""
 
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: builtins.int
+    UPDATE_MASK_FIELD_NUMBER: builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    allow_missing: builtins.bool
+    request_id: builtins.str
+    @property
+    def session(self) -> rolltrace.v1.session_pb2.Session:
+        """session_id MUST be set, output-only fields MUST be unset."""
+
+    @property
+    def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
+        """MAY be empty with allow_missing: a session that exists stays as it is."""
+
+    def __init__(
+        self,
+        *,
+        session: rolltrace.v1.session_pb2.Session | None = ...,
+        update_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
+        allow_missing: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["session", b"session", "update_mask", b"update_mask"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["allow_missing", b"allow_missing", "request_id", b"request_id", "session", b"session", "update_mask", b"update_mask"]) -> None: ...
+
+Global___UpdateSessionRequest: typing_extensions.TypeAlias = UpdateSessionRequest
+
+@typing.final
+class UpdateSessionResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: builtins.int
+    @property
+    def session(self) -> rolltrace.v1.session_pb2.Session: ...
+    def __init__(
+        self,
+        *,
+        session: rolltrace.v1.session_pb2.Session | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["session", b"session"]) -> None: ...
+
+Global___UpdateSessionResponse: typing_extensions.TypeAlias = UpdateSessionResponse
+
+@typing.final
+class SessionFilter(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     @typing.final

@@ -43,6 +43,11 @@ class SessionServiceStub(object):
                 request_serializer=rolltrace_dot_v1_dot_session__service__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=rolltrace_dot_v1_dot_session__service__pb2.ListSessionsResponse.FromString,
                 )
+        self.UpdateSession = channel.unary_unary(
+                '/rolltrace.v1.SessionService/UpdateSession',
+                request_serializer=rolltrace_dot_v1_dot_session__service__pb2.UpdateSessionRequest.SerializeToString,
+                response_deserializer=rolltrace_dot_v1_dot_session__service__pb2.UpdateSessionResponse.FromString,
+                )
         self.SealSession = channel.unary_unary(
                 '/rolltrace.v1.SessionService/SealSession',
                 request_serializer=rolltrace_dot_v1_dot_session__service__pb2.SealSessionRequest.SerializeToString,
@@ -100,6 +105,16 @@ class SessionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateSession(self, request, context):
+        """Changes the fields that update_mask names: metadata, sampling_params. What such a field holds is replaced as
+        a whole; calls that come afterwards get the new sampling_params. FAILED_PRECONDITION for a session that is
+        not OPEN. NOT_FOUND when there is no such session; with allow_missing it is made then, as CreateSession
+        makes it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SealSession(self, request, context):
         """Freezes a session: its calls from now on are refused with HTTP 409, those that run are awaited or
         cancelled, and then its counts and digest are final and the event session_sealed tells so. The session
@@ -152,6 +167,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.ListSessions,
                     request_deserializer=rolltrace_dot_v1_dot_session__service__pb2.ListSessionsRequest.FromString,
                     response_serializer=rolltrace_dot_v1_dot_session__service__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'UpdateSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSession,
+                    request_deserializer=rolltrace_dot_v1_dot_session__service__pb2.UpdateSessionRequest.FromString,
+                    response_serializer=rolltrace_dot_v1_dot_session__service__pb2.UpdateSessionResponse.SerializeToString,
             ),
             'SealSession': grpc.unary_unary_rpc_method_handler(
                     servicer.SealSession,
@@ -252,6 +272,23 @@ class SessionService(object):
         return grpc.experimental.unary_unary(request, target, '/rolltrace.v1.SessionService/ListSessions',
             rolltrace_dot_v1_dot_session__service__pb2.ListSessionsRequest.SerializeToString,
             rolltrace_dot_v1_dot_session__service__pb2.ListSessionsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def UpdateSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/rolltrace.v1.SessionService/UpdateSession',
+            rolltrace_dot_v1_dot_session__service__pb2.UpdateSessionRequest.SerializeToString,
+            rolltrace_dot_v1_dot_session__service__pb2.UpdateSessionResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -89,6 +89,22 @@ _SessionServiceListSessionsType = typing_extensions.TypeVar(
     ],
 )
 
+_SessionServiceUpdateSessionType = typing_extensions.TypeVar(
+    '_SessionServiceUpdateSessionType',
+    grpc.UnaryUnaryMultiCallable[
+        rolltrace.v1.session_service_pb2.UpdateSessionRequest,
+        rolltrace.v1.session_service_pb2.UpdateSessionResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rolltrace.v1.session_service_pb2.UpdateSessionRequest,
+        rolltrace.v1.session_service_pb2.UpdateSessionResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        rolltrace.v1.session_service_pb2.UpdateSessionRequest,
+        rolltrace.v1.session_service_pb2.UpdateSessionResponse,
+    ],
+)
+
 _SessionServiceSealSessionType = typing_extensions.TypeVar(
     '_SessionServiceSealSessionType',
     grpc.UnaryUnaryMultiCallable[
@@ -137,7 +153,7 @@ _SessionServiceBatchDeleteSessionsType = typing_extensions.TypeVar(
     ],
 )
 
-class SessionServiceStub(typing.Generic[_SessionServiceCreateSessionType, _SessionServiceBatchCreateSessionsType, _SessionServiceGetSessionType, _SessionServiceListSessionsType, _SessionServiceSealSessionType, _SessionServiceDeleteSessionType, _SessionServiceBatchDeleteSessionsType]):
+class SessionServiceStub(typing.Generic[_SessionServiceCreateSessionType, _SessionServiceBatchCreateSessionsType, _SessionServiceGetSessionType, _SessionServiceListSessionsType, _SessionServiceUpdateSessionType, _SessionServiceSealSessionType, _SessionServiceDeleteSessionType, _SessionServiceBatchDeleteSessionsType]):
     """Sessions: make them, look at them, delete them.
 
     Errors of every RPC carry google.rpc details: BadRequest with the field for INVALID_ARGUMENT,
@@ -166,6 +182,10 @@ class SessionServiceStub(typing.Generic[_SessionServiceCreateSessionType, _Sessi
         grpc.UnaryUnaryMultiCallable[
             rolltrace.v1.session_service_pb2.ListSessionsRequest,
             rolltrace.v1.session_service_pb2.ListSessionsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            rolltrace.v1.session_service_pb2.UpdateSessionRequest,
+            rolltrace.v1.session_service_pb2.UpdateSessionResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             rolltrace.v1.session_service_pb2.SealSessionRequest,
@@ -200,6 +220,10 @@ class SessionServiceStub(typing.Generic[_SessionServiceCreateSessionType, _Sessi
             rolltrace.v1.session_service_pb2.ListSessionsResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            rolltrace.v1.session_service_pb2.UpdateSessionRequest,
+            rolltrace.v1.session_service_pb2.UpdateSessionResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             rolltrace.v1.session_service_pb2.SealSessionRequest,
             rolltrace.v1.session_service_pb2.SealSessionResponse,
         ],
@@ -224,6 +248,13 @@ class SessionServiceStub(typing.Generic[_SessionServiceCreateSessionType, _Sessi
 
     ListSessions: _SessionServiceListSessionsType
     """Lists sessions in the order of their ids (by bytes)."""
+
+    UpdateSession: _SessionServiceUpdateSessionType
+    """Changes the fields that update_mask names: metadata, sampling_params. What such a field holds is replaced as
+    a whole; calls that come afterwards get the new sampling_params. FAILED_PRECONDITION for a session that is
+    not OPEN. NOT_FOUND when there is no such session; with allow_missing it is made then, as CreateSession
+    makes it.
+    """
 
     SealSession: _SessionServiceSealSessionType
     """Freezes a session: its calls from now on are refused with HTTP 409, those that run are awaited or
@@ -261,6 +292,10 @@ SessionServiceAsyncStub: typing_extensions.TypeAlias = SessionServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         rolltrace.v1.session_service_pb2.ListSessionsRequest,
         rolltrace.v1.session_service_pb2.ListSessionsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        rolltrace.v1.session_service_pb2.UpdateSessionRequest,
+        rolltrace.v1.session_service_pb2.UpdateSessionResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         rolltrace.v1.session_service_pb2.SealSessionRequest,
@@ -319,6 +354,18 @@ class SessionServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[rolltrace.v1.session_service_pb2.ListSessionsResponse, collections.abc.Awaitable[rolltrace.v1.session_service_pb2.ListSessionsResponse]]:
         """Lists sessions in the order of their ids (by bytes)."""
+
+    @abc.abstractmethod
+    def UpdateSession(
+        self,
+        request: rolltrace.v1.session_service_pb2.UpdateSessionRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[rolltrace.v1.session_service_pb2.UpdateSessionResponse, collections.abc.Awaitable[rolltrace.v1.session_service_pb2.UpdateSessionResponse]]:
+        """Changes the fields that update_mask names: metadata, sampling_params. What such a field holds is replaced as
+        a whole; calls that come afterwards get the new sampling_params. FAILED_PRECONDITION for a session that is
+        not OPEN. NOT_FOUND when there is no such session; with allow_missing it is made then, as CreateSession
+        makes it.
+        """
 
     @abc.abstractmethod
     def SealSession(

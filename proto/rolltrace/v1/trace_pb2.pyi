@@ -121,6 +121,8 @@ class _TraceViewEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """As stored: the parts that repeat an earlier trace of the session are given by reference to it."""
     TRACE_VIEW_METADATA: _TraceView.ValueType  # 3
     """Without prompt_token_ids, completions, request_json and response_json."""
+    TRACE_VIEW_STANDALONE: _TraceView.ValueType  # 4
+    """As COMPACT, but written against nothing: for a reader of COMPACT traces who has not the base of one."""
 
 class TraceView(_TraceView, metaclass=_TraceViewEnumTypeWrapper):
     """How much of a trace to return (AIP-157)."""
@@ -133,6 +135,8 @@ TRACE_VIEW_COMPACT: TraceView.ValueType  # 2
 """As stored: the parts that repeat an earlier trace of the session are given by reference to it."""
 TRACE_VIEW_METADATA: TraceView.ValueType  # 3
 """Without prompt_token_ids, completions, request_json and response_json."""
+TRACE_VIEW_STANDALONE: TraceView.ValueType  # 4
+"""As COMPACT, but written against nothing: for a reader of COMPACT traces who has not the base of one."""
 Global___TraceView: typing_extensions.TypeAlias = TraceView
 
 class _Compression:
@@ -301,7 +305,7 @@ class Trace(google.protobuf.message.Message):
 
     @property
     def compact(self) -> Global___CompactBody:
-        """Only in the COMPACT view, where it stands for the fields prompt_token_ids, completions,
+        """Only in the COMPACT and STANDALONE views, where it stands for the fields prompt_token_ids, completions,
         request_json and response_json, which are then empty.
         """
 

@@ -7,6 +7,7 @@ from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.dialects.interface import Reply, Translation
 from rolltrace_proxy.raw_json import read_object
 from rolltrace_proxy.sse import Event, EventFramer, parse_event
+from rolltrace_proxy.stream_answer import StreamAnswer
 
 _DONE = b"[DONE]"
 
@@ -71,7 +72,10 @@ class TranslatedStream:
         if event.data is None:
             return event.raw
         chunk = None if event.data.startswith(_DONE) else read_object(event.data)
-        return b"" if chunk is None else self._reply.feed(chunk)
+        if chunk is None:
+            return b""
+        prompt = self._inner.prompt_count if isinstance(self._inner, StreamAnswer) else 0
+        return self._reply.feed(chunk, prompt)
 
 
 def translated(inner: Answer, translation: Translation, status: int) -> Answer:

@@ -23,8 +23,11 @@ class NotTranslatableError(Exception):
 class Reply(Protocol):
     """One streamed answer, from chat chunks to the dialect's events."""
 
-    def feed(self, chunk: Object) -> bytes:
-        """The events of one chunk (or of an error that the worker sends in the stream); may be empty."""
+    def feed(self, chunk: Object, prompt_tokens: int) -> bytes:
+        """The events of one chunk (or of an error that the worker sends in the stream); may be empty.
+
+        prompt_tokens: how many ids the worker gave for the prompt so far, for what tells it at its start.
+        """
         ...
 
     def close(self) -> bytes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from rolltrace_proxy.dialects.interface import Dialect
+from rolltrace_proxy.dialects.messages.dialect import Messages
+from rolltrace_proxy.dialects.responses.dialect import Responses
 
-DIALECTS: dict[str, Dialect] = {}
+DIALECTS: dict[str, Dialect] = {"messages": Messages(), "responses": Responses()}
 
 
 def dialect_of(endpoint: str) -> Dialect | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rolltrace_store.schema.blob import BLOB_SESSIONS, BLOBS, SESSION_BLOBS
 from rolltrace_store.schema.codec import Table
 from rolltrace_store.schema.counters import COUNTERS
 from rolltrace_store.schema.log import LOG
@@ -22,6 +23,8 @@ from rolltrace_store.schema.trace_id import TRACE_IDS
 from rolltrace_store.schema.worker import WORKERS
 
 __all__ = [
+    "BLOBS",
+    "BLOB_SESSIONS",
     "COUNTERS",
     "FORMAT_VERSION",
     "LOG",
@@ -32,6 +35,7 @@ __all__ = [
     "SEALED",
     "SEALING",
     "SESSIONS",
+    "SESSION_BLOBS",
     "SESSION_TRACES",
     "TABLES",
     "TOMBSTONES",
@@ -40,7 +44,7 @@ __all__ = [
     "WORKERS",
 ]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 TABLES: tuple[Table[Any, Any], ...] = (
     NUMBERS,
@@ -57,4 +61,7 @@ TABLES: tuple[Table[Any, Any], ...] = (
     WORKERS,
     REQUESTS,
     REQUEST_TIMES,
+    BLOBS,
+    SESSION_BLOBS,
+    BLOB_SESSIONS,
 )
