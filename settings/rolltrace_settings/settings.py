@@ -146,6 +146,10 @@ class Settings:
         "With less free on the disk of db_path, new calls are refused (507) before they reach a worker.",
         low=0)
 
+    record_other_calls: bool = setting(True, SWITCH, PROXY, "data",
+        "Record what has no tokens (embeddings, tokenize, count_tokens, ...) as well. 'false' passes it on "
+        "without a trace.")
+
     retention_age: float = setting(0.0, DURATION, CONTROL, "retention",
         "Sealed sessions go so long after their seal. 0 keeps them.", low=0, high=CENTURY)
     retention_size: int = setting(0, SIZE, CONTROL, "retention",
