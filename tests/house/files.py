@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-PARTS = ("proto", "settings", "store", "client", "control", "proxy", "demo")
+PARTS = ("proto", "settings", "store", "client", "control", "proxy", "demo", "embedded")
 
 
 @cache

@@ -37,7 +37,7 @@ BUDGETS = {
         frozenset({*RARE, "grpc", "google.protobuf", "aiohttp", "lmdb"} - {"argparse"}),
     ),
     "control": Budget(
-        "import rolltrace_control.__main__", 395, frozenset({*RARE, "aiohttp", "rolltrace_client"})
+        "import rolltrace_control.__main__", 405, frozenset({*RARE, "aiohttp", "rolltrace_client"})
     ),
     "proxy": Budget(
         "import rolltrace_proxy.__main__",

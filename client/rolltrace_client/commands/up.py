@@ -14,12 +14,13 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from errno import EADDRINUSE
 from functools import partial
 from pathlib import Path
 
+from rolltrace_settings import rllm
 from rolltrace_settings.console import configure_logging
 from rolltrace_settings.load import load, to_environment
 from rolltrace_settings.settings import Settings
@@ -37,6 +38,8 @@ ACCESS = {
     "none": "everybody who reaches these addresses (auth: none)",
     "token": "with the admin token, or a session's api_key",
 }
+FOREIGN = ("ROLLTRACE_", rllm.PREFIX)
+"""Variables of settings, which children do not inherit: those that they get are resolved."""
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -64,8 +67,12 @@ def up(argv: Sequence[str]) -> int:
     return keep_up(load(argv, service="up"))
 
 
-def keep_up(settings: Settings, companions: Sequence[Child] = ()) -> int:
-    """The same with settings that are loaded already, and with more children."""
+def keep_up(
+    settings: Settings,
+    companions: Sequence[Child] = (),
+    when_up: Callable[[Settings], None] = lambda settings: print(summary(settings), flush=True),
+) -> int:
+    """The same with settings that are loaded already, and with more children; `when_up` tells of them."""
     configure_logging(settings.log_level)
     try:
         require_services()
@@ -75,16 +82,21 @@ def keep_up(settings: Settings, companions: Sequence[Child] = ()) -> int:
         return 1
     metrics = tempfile.mkdtemp(prefix="rolltrace-metrics-") if settings.proxies > 1 else None
     try:
-        return asyncio.run(_supervise(settings, metrics, companions))
+        return asyncio.run(_supervise(settings, metrics, companions, when_up))
     finally:
         if metrics:
             shutil.rmtree(metrics, ignore_errors=True)
 
 
-async def _supervise(settings: Settings, metrics: str | None, companions: Sequence[Child]) -> int:
+async def _supervise(
+    settings: Settings,
+    metrics: str | None,
+    companions: Sequence[Child],
+    when_up: Callable[[Settings], None],
+) -> int:
     pair = children(settings, os.environ, metrics)
     supervisor = Supervisor([*companions, *pair], settings.drain_timeout + GRACE)
-    return await supervisor.run(lambda: print(summary(settings), flush=True))
+    return await supervisor.run(lambda: when_up(settings))
 
 
 def require_services() -> None:
@@ -127,8 +139,7 @@ def free_port(host: str, port: int, flag: str) -> int:
 
 def children(settings: Settings, environ: Mapping[str, str], metrics: str | None) -> list[Child]:
     """The processes to keep running: proxies are stopped first."""
-    inherited = {key: value for key, value in environ.items() if not key.startswith("ROLLTRACE_")}
-    environment = {**QUIET, **inherited, **to_environment(settings)}
+    environment = environment_of(settings, environ)
     if metrics:
         environment[METRICS_VARIABLE] = metrics
     host = LOOPBACK.get(settings.host, settings.host)
@@ -153,6 +164,12 @@ def children(settings: Settings, environ: Mapping[str, str], metrics: str | None
         for number in range(1, settings.proxies + 1)
     ]
     return [control, *proxies]
+
+
+def environment_of(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that is to have exactly these settings."""
+    inherited = {key: value for key, value in environ.items() if not key.startswith(FOREIGN)}
+    return {**QUIET, **inherited, **to_environment(settings)}
 
 
 def forget_gauges(metrics: str | None, pid: int) -> None:
