@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import tempfile
 import threading
@@ -36,6 +37,8 @@ START_TIMEOUT = 60.0
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 
 _open: set[Gateway] = set()
+
+log = logging.getLogger("rolltrace.gateway")
 
 
 class Gateway:
@@ -234,9 +237,12 @@ class Gateway:
         if self._model is None:
             return
         loop, server = self._model
-        if loop.runs:
-            loop.run(server.close())
-        loop.stop()
+        try:
+            if loop.runs:
+                loop.run(server.close())
+            loop.stop()
+        except TimeoutError:
+            log.warning("the handler's loop takes no turn any more and is left behind")
 
     def disown(self) -> None:
         """For a process that was forked off: the services are not its own."""
