@@ -138,12 +138,12 @@ class Gateway:
             if self._state != "new":
                 raise RuntimeError("a Gateway is started once: make another one")
             self._state = "starting"
+            _open.add(self)
             try:
                 self._start()
             except BaseException:
                 self._stop(drain=False)
                 raise
-            _open.add(self)
         return self
 
     def close(self) -> None:
@@ -257,7 +257,7 @@ def _close_all() -> None:
 
 def _forked() -> None:
     """In a process that was forked off: it must not keep the services, whose trainer may die before it."""
-    for gateway in _open:
+    for gateway in list(_open):
         gateway.disown()
     _open.clear()
 
