@@ -6,8 +6,9 @@ begun to reach the agent and can't be ended well is broken off, so that half an 
 This file awaits; what to do is decided in call, paths, headers, routing, rewrite and capture.
 
 A call is a POST with a session. Other methods ask about a server, not a model: they are forwarded without
-a record, as everything without a session is. A call runs only once the store knows of it; what ends before
-that, because its session takes no calls or a recorded answer is its answer, leaves no trace.
+a record, as everything without a session is, and what has no tokens if the settings say so. A call runs
+only once the store knows of it; what ends before that, because its session takes no calls or a recorded
+answer is its answer, leaves no trace.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State, new_trace
 from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.dialects.answer import translated
 from rolltrace_proxy.dialects.interface import Dialect, Translation
-from rolltrace_proxy.dialects.known import dialect_of
+from rolltrace_proxy.dialects.known import carries_tokens, dialect_of
 from rolltrace_proxy.engines.known import engine_of
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Fields, Request, Response
@@ -72,7 +73,8 @@ class Exchange:
         self._shared = shared
         self._request = request
         self._target = target
-        self._recorded = bool(target.session_id) and request.method == "POST"
+        wanted = shared.settings.record_other_calls or carries_tokens(target.endpoint)
+        self._recorded = wanted and bool(target.session_id) and request.method == "POST"
         self._call = Call(
             new_trace_id(), target.session_id, target.endpoint, time.time_ns(), time.monotonic()
         )

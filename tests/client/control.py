@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
-from rolltrace_store import Durability, StoreOptions, open_store
+from rolltrace_store import Durability, StoreOptions, array, open_store
 from tests.faults.processes import Pair
 from tests.store.samples import conversation
 
 TURNS = 4
+IMAGE, EXPERTS = b"R0lGODlh" * 200_000, bytes(range(6))
+"""What every call has: an image in its request, and the experts of its tokens."""
 
 
 async def record(folder: Path, *sessions: str) -> None:
     store = open_store(folder, StoreOptions(durability=Durability.PROCESS))
     for session_id in sessions:
         for trace in conversation(session_id, TURNS):
-            await store.append_trace(trace)
+            trace.request_json = trace.request_json[:-2] + IMAGE + trace.request_json[-2:]
+            trace.completions[0].routed_experts.CopyFrom(array(EXPERTS, "|u1", (2, 1, 3)))
+            await store.append_trace(trace, {sha256(EXPERTS).digest(): EXPERTS})
     await store.close()
 
 

@@ -133,6 +133,15 @@ def test_policy(run: Shell) -> None:
     ]
 
 
+def test_a_blob_is_written_as_it_is(state: State, server: Canned) -> None:
+    name = state.keep(bytes(range(256)))
+    for digest, status in ((name, 0), (bytes(32), 1)):
+        command = [sys.executable, "-m", "rolltrace_client", "--control", server.target, "traces", "blob"]
+        done = subprocess.run([*command, digest.hex()], capture_output=True, timeout=60, check=False)
+        assert (done.returncode, bool(done.stderr)) == (status, bool(status))
+        assert done.stdout == (b"" if status else bytes(range(256)))
+
+
 def test_traces_are_shown_token_by_token(run: Shell, state: State) -> None:
     [made] = state.record("s")
     made.prompt_token_ids = int32s(*range(1000, 1100))

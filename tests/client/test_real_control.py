@@ -21,7 +21,7 @@ from rolltrace_client import (
 from tests.faults.processes import Pair
 
 from .both import all_of, awaited, take
-from .control import TURNS, record, running_control
+from .control import EXPERTS, IMAGE, TURNS, record, running_control
 
 SESSIONS = ["a/b:0", "c", "d"]
 CALLS = len(SESSIONS) * TURNS
@@ -51,6 +51,9 @@ async def test_what_was_sent_compact_is_what_is_read_whole(client: AsyncClient) 
         for trace in listed:
             assert trace.proto == (await client.get_trace(trace.trace_id)).proto
             assert len(trace.completions[0].token_ids) == len(trace.completions[0].logprobs) > 0
+            assert IMAGE in trace.request_json
+            experts = await client.get_array(trace.completions[0].routed_experts)
+            assert (experts.shape, experts.tobytes()) == ((2, 1, 3), EXPERTS)
         count += len(listed)
     assert count >= CALLS
 

@@ -7,13 +7,14 @@ not needed.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import assert_type
+from typing import Any, assert_type
 
 import numpy as np
 import numpy.typing as npt
 
 from rolltrace_client import (
     AsyncClient,
+    BlobArray,
     CallStatus,
     Client,
     Cursor,
@@ -62,6 +63,10 @@ def sync_calls(client: Client) -> None:
         assert_type(trace.latency, float | None)
         assert_type(trace.prompt_token_ids, npt.NDArray[np.int32])
         assert_type(trace.completions[0].logprobs, npt.NDArray[np.float32])
+        if experts := trace.completions[0].routed_experts:
+            assert_type(experts, BlobArray)
+            assert_type(client.get_array(experts), npt.NDArray[Any])
+            assert_type(client.get_blob(experts.blob.digest, timeout=1.0), bytes)
 
 
 def events(client: Client) -> None:
@@ -88,6 +93,7 @@ def handle(event: Event) -> int:
 
 async def async_calls(client: AsyncClient) -> None:
     assert_type(await client.create_session(group_size=4), Session)
+    assert_type(await client.get_blob("00" * 32), bytes)
     assert_type([session async for session in client.list_sessions(prefix="a")], list[Session])
     async with client.subscribe(position=Position.LATEST) as subscription:
         async for event in subscription:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -55,17 +55,29 @@ class Agents:
         self.heard.append(heard)
         return await ask(f"{self.url}/sessions/{session_id}/v1", heard, chat(**fields))
 
-    async def make_calls(self, count: int, *, concurrency: int = 16, sessions: int = 20) -> None:
-        """Makes `count` short calls, half of them streamed; one that breaks off is given up, not repeated."""
+    async def make_calls(
+        self, count: int, *, concurrency: int = 16, sessions: int = 20, images: Sequence[str] = ()
+    ) -> None:
+        """Makes `count` short calls, half of them streamed; one that breaks off is given up, not repeated.
+
+        Each asks about one of the `images`, URLs, if there are any.
+        """
         numbers = iter(range(len(self.heard), len(self.heard) + count))
         async with aiohttp.ClientSession() as http:
-            await asyncio.gather(*(self._call_all(http, numbers, sessions) for _ in range(concurrency)))
+            await asyncio.gather(
+                *(self._call_all(http, numbers, sessions, images) for _ in range(concurrency))
+            )
 
-    async def _call_all(self, http: aiohttp.ClientSession, numbers: Iterator[int], sessions: int) -> None:
+    async def _call_all(
+        self, http: aiohttp.ClientSession, numbers: Iterator[int], sessions: int, images: Sequence[str]
+    ) -> None:
         for number in numbers:
             heard = Heard(f"s-{number % sessions}")
             self.heard.append(heard)
-            fields = {"max_tokens": 2 + number % 12, "seed": number, "stream": number % 2 == 0}
+            fields: dict[str, object] = {"max_tokens": 2 + number % 12, "seed": number}
+            fields["stream"] = number % 2 == 0
+            if images:
+                fields["messages"] = about(images[number % len(images)])
             await _ask(http, f"{self.url}/sessions/{heard.session_id}/v1", heard, chat(**fields))
             if heard.broken:
                 await asyncio.sleep(0.1)
@@ -96,6 +108,13 @@ async def _ask(http: aiohttp.ClientSession, base_url: str, heard: Heard, body: d
         return heard
     heard.ended, heard.when = True, time.monotonic()
     return heard
+
+
+def about(image: str) -> list[dict[str, object]]:
+    """Messages that ask about an image, given as an URL."""
+    parts: list[dict[str, object]] = [{"type": "text", "text": "what is this?"}]
+    parts.append({"type": "image_url", "image_url": {"url": image}})
+    return [{"role": "user", "content": parts}]
 
 
 def chat(**fields: object) -> dict[str, object]:

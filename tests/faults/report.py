@@ -14,6 +14,7 @@ ROWS = (
     "kill -9 of a proxy",
     "kill -9 of control",
     "kill -9 of both",
+    "kill -9 while images are recorded",
     "kill -9 of the supervisor",
     "kill -9 of a trainer",
     "power cut",

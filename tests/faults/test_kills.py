@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
 import random
 import statistics
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.faults.agents import Agents
+from tests.faults.agents import Agents, about
 from tests.faults.processes import MODULES, Child, Pair, Supervised, running_pair
 from tests.faults.report import Tally, fault
 from tests.faults.site import Site, watched
@@ -40,9 +42,9 @@ def kill_both(pair: Pair) -> int:
 
 
 @contextlib.asynccontextmanager
-async def under_load(agents: Agents) -> AsyncGenerator[None]:
-    """Calls until the block ends; what is in flight then is hung up on."""
-    load = asyncio.create_task(agents.make_calls(1_000_000))
+async def under_load(agents: Agents, images: Sequence[str] = ()) -> AsyncGenerator[None]:
+    """Calls until the block ends, about `images`; what is in flight then is hung up on."""
+    load = asyncio.create_task(agents.make_calls(1_000_000, images=images))
     try:
         yield
     finally:
@@ -74,6 +76,27 @@ async def test_a_kill_under_load(
             while tally.kills < kills // 4:
                 await a_moment(site, chance)
                 tally.kills += await asyncio.to_thread(kill, pair)
+
+
+@pytest.mark.timeout(600)
+@fault("kill -9 while images are recorded")
+async def test_a_kill_while_images_are_recorded(
+    kills: int, tally: Tally, demo_url: str, tmp_path: Path
+) -> None:
+    """Every request that is recorded has its image, and what no trace has is not kept."""
+    chance = random.Random(6)
+    images = [
+        f"data:image/png;base64,{base64.b64encode(chance.randbytes(50_000)).decode()}" for _ in range(40)
+    ]
+    with running_pair(tmp_path, demo_url, durability="process") as pair:
+        async with watched(pair, tally) as site, under_load(site.agents, images):
+            while tally.kills < kills // 10:
+                await a_moment(site, chance)
+                tally.kills += await asyncio.to_thread(kill_proxy, pair)
+        traces = [trace for _, traces in (await site.truth()).sessions for trace in traces]
+    requests = [json.loads(trace.request_json) for trace in traces if trace.request_json]
+    assert requests
+    assert all(request["messages"] in map(about, images) for request in requests)
 
 
 @pytest.mark.timeout(600)

@@ -6,7 +6,7 @@ from google.protobuf.message import DecodeError
 
 from rolltrace import compact, digest
 from rolltrace.v1 import trace_pb2 as pb
-from rolltrace_store import delta, presence, schema
+from rolltrace_store import cutting, delta, presence, schema
 from rolltrace_store.history import Histories
 from rolltrace_store.schema import meta
 from rolltrace_store.schema.codec import EMPTY, UNREADABLE
@@ -54,12 +54,15 @@ def trace_history(data: bytes) -> None:
             base = feed.choice(list(full.values()))
             trace.prompt_token_ids = compact.context(base) + trace.prompt_token_ids
             trace.request_json = base.request_json + trace.request_json
+        if feed.flag():
+            trace.request_json += b"A" * feed.choice((cutting.LEAST, cutting.LEAST - 1, 3 * cutting.LEAST))
         encoded = histories.encode(trace)
         body = pb.Trace.FromString(encoded.body)
-        expanded = compact.expand(body, full.get(encoded.base_trace_id), delta.decompress).trace
+        bare = compact.expand(body, full.get(encoded.base_trace_id), delta.decompress)
+        full[trace.trace_id] = bare.trace
+        expanded = compact.whole(bare, encoded.blobs.__getitem__)
         expanded.parent_trace_id = ""
         assert expanded == trace
-        full[trace.trace_id] = trace
         if feed.flag():
             histories.committed([encoded])
         elif feed.flag():

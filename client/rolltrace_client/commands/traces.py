@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from itertools import islice
 
 from ..events import EventKind, Position, TraceEvent
@@ -18,6 +19,7 @@ examples:
   rolltrace traces tail --json | jq .completions        for programs; each line carries its cursor
   rolltrace traces list s-1
   rolltrace traces show TRACE_ID                        token by token, with log-probabilities
+  rolltrace traces blob DIGEST > experts                an array that a trace names
 
 The agent finds the id of a trace in the header x-rolltrace-trace-id of its answer.
 """
@@ -32,6 +34,8 @@ def register(groups: Subparsers) -> None:
     show = add_command(commands, "show", "show a trace token by token", _show)
     show.add_argument("trace_id", metavar="ID")
     show.add_argument("--all", action="store_true", help="every token of the prompt, not its ends alone")
+    blob = add_command(commands, "blob", "write a blob that a trace names to standard output", _blob)
+    blob.add_argument("digest", metavar="DIGEST", help="its SHA-256, in hexadecimal")
     tail = add_command(commands, "tail", "follow traces as they are recorded", _tail)
     start = tail.add_mutually_exclusive_group()
     start.add_argument("--from-start", action="store_true", help="from the first trace that is kept")
@@ -79,6 +83,12 @@ def _show(arguments: argparse.Namespace) -> int:
         print_json(trace)
     else:
         print(page(trace, whole_prompt=arguments.all))
+    return 0
+
+
+def _blob(arguments: argparse.Namespace) -> int:
+    with connect(arguments) as client:
+        sys.stdout.buffer.write(client.get_blob(arguments.digest))
     return 0
 
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 from rolltrace_proxy.dialects.interface import Dialect
 from rolltrace_proxy.dialects.messages.dialect import Messages
 from rolltrace_proxy.dialects.responses.dialect import Responses
+from rolltrace_proxy.rewrite import TOKEN_ENDPOINTS
 
 DIALECTS: dict[str, Dialect] = {"messages": Messages(), "responses": Responses()}
+
+
+def carries_tokens(endpoint: str) -> bool:
+    """Whether answers to calls of this path after "/v1/" have tokens to capture."""
+    return endpoint in TOKEN_ENDPOINTS or endpoint in DIALECTS
 
 
 def dialect_of(endpoint: str) -> Dialect | None:
