@@ -329,6 +329,13 @@ async def test_a_shutdown_cuts_a_drain_short_and_asking_again_goes_on(store: Sto
 SETTING = WorkerSetting(url=URL, model_name="m", weight=2.0, api_key="k")
 
 
+async def test_a_worker_of_the_settings_may_be_named(store: Store) -> None:
+    settings = replace(SETTINGS, workers=(replace(SETTING, worker_id="named"),))
+    async with controlling(store, settings) as control:
+        (worker,) = (await control.workers.ListWorkers(pb.ListWorkersRequest())).workers
+    assert (worker.worker_id, worker.url) == ("named", URL)
+
+
 async def test_workers_of_the_settings_are_registered_once(store: Store) -> None:
     settings = replace(SETTINGS, workers=(SETTING, WorkerSetting(url="http://other:1/v1")))
     async with controlling(store, settings) as control:
