@@ -6,8 +6,9 @@ begun to reach the agent and can't be ended well is broken off, so that half an 
 This file awaits; what to do is decided in call, paths, headers, routing, rewrite and capture.
 
 A call is a POST with a session. Other methods ask about a server, not a model: they are forwarded without
-a record, as everything without a session is. A call runs only once the store knows of it; what ends before
-that, because its session takes no calls or a recorded answer is its answer, leaves no trace.
+a record, as everything without a session is, and what has no tokens if the settings say so. A call runs
+only once the store knows of it; what ends before that, because its session takes no calls or a recorded
+answer is its answer, leaves no trace.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from rolltrace_proxy import headers, retry, routing
 from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
 from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State, new_trace_id
 from rolltrace_proxy.capture import Captured
-from rolltrace_proxy.dialects.answer import translated
-from rolltrace_proxy.dialects.interface import Dialect, Translation
-from rolltrace_proxy.dialects.known import dialect_of
+from rolltrace_proxy.dialects.answer import translated, worded
+from rolltrace_proxy.dialects.interface import Translation, Wording
+from rolltrace_proxy.dialects.known import carries_tokens, dialect_of, wording_of
 from rolltrace_proxy.engines.known import engine_of
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Fields, Request, Response
@@ -53,10 +54,10 @@ MAX_ATTEMPTS = 5
 
 
 async def refuse(
-    request: Request, refused: Refused, ids: Fields = (), dialect: Dialect | None = None
+    request: Request, refused: Refused, ids: Fields = (), wording: Wording | None = None
 ) -> None:
     """Answers with an error of the gateway's own."""
-    body = refused.body() if dialect is None else dialect.refusal(refused)
+    body = refused.body() if wording is None else wording.refusal(refused)
     if refused.fault is Fault.REQUEST_TIMEOUT:  # what comes next would be taken for the rest of its body
         request.close_after()
     await request.reply(refused.status, "", [*refused.headers().items(), *ids], body)
@@ -72,12 +73,13 @@ class Exchange:
         self._shared = shared
         self._request = request
         self._target = target
-        self._recorded = bool(target.session_id) and request.method == "POST"
+        wanted = shared.settings.record_other_calls or carries_tokens(target.endpoint)
+        self._recorded = wanted and bool(target.session_id) and request.method == "POST"
         self._call = Call(
             new_trace_id(), target.session_id, target.endpoint, time.time_ns(), time.monotonic()
         )
         self._answer: Answer | None = None
-        self._dialect = dialect_of(target.endpoint) if self._recorded else None
+        self._wording = wording_of(target.endpoint)
         self._translation: Translation | None = None
         self._untold = ""
         self._limit = asyncio.timeout(shared.settings.total_timeout)
@@ -143,8 +145,8 @@ class Exchange:
         if isinstance(course, Replay):
             await self._replay(course.trace)
             return
-        if self._dialect is not None:
-            made = await translate(self._dialect, self._call, self._shared.store)
+        if self._recorded and (dialect := dialect_of(self._call.endpoint)) is not None:
+            made = await translate(dialect, self._call, self._shared.store)
             self._translation, self._untold = made
         plan = self._admit(session, course)
         plan, response = await self._dispatch(plan)
@@ -285,7 +287,9 @@ class Exchange:
         most = self._shared.settings.max_answer_size
         read_prompt = self._shared.prompts.of(self._call.session_id)
         answer = answer_for(plan, response.status, response.fields, most, read_prompt)
-        return answer if self._translation is None else translated(answer, self._translation, response.status)
+        if self._translation is not None:
+            return translated(answer, self._translation, response.status)
+        return worded(answer, self._wording, response.status, self._call.trace_id, self._untold)
 
     async def _begin(self, response: Response) -> None:
         """Sends the header, once; from now on an error can only break off."""
@@ -362,7 +366,7 @@ class Exchange:
             self._request.break_off()
         else:
             with suppress(ConnectionResetError):
-                await refuse(self._request, refused, self._ids(), self._dialect)
+                await refuse(self._request, refused, self._ids(), self._wording)
 
     async def _dismissed(self, refused: Refused | None = None) -> bool:
         """Ends a call that is to leave no trace. None: its agent has gone, or the proxy is going."""

@@ -19,6 +19,7 @@ from rolltrace_store.names import check_session_id
 _SESSIONS = "/sessions/"
 _TWICE = "/v1/"
 """Begins a tail when a base URL ends in "/v1" already, as OpenAI's does, and the SDK adds its own."""
+_BESIDE = frozenset({"tokenize", "detokenize"})
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
@@ -81,9 +82,12 @@ _remembered = lru_cache(maxsize=4096)(_parse)
 
 def at_worker(url: str, api_path: str, target: Target) -> tuple[str, str]:
     """The worker's origin, and what it is asked for there: `api_path` ("/v1" when empty) stands for the
-    agent's "/v1"."""
+    agent's "/v1". What every engine serves beside it rather than in it is asked for there."""
     origin, base = _origin(url)
-    return origin, f"{base}{(api_path or '/v1').rstrip('/')}{target.tail}{target.query}"
+    root = (api_path or "/v1").rstrip("/")
+    if target.endpoint in _BESIDE:
+        root = root.removesuffix("/v1")
+    return origin, f"{base}{root}{target.tail}{target.query}"
 
 
 @lru_cache(maxsize=1024)

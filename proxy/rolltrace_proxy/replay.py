@@ -14,9 +14,8 @@ from msgspec import Raw
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy import gaps
-from rolltrace_proxy.dialects.known import dialect_of
+from rolltrace_proxy.dialects.known import carries_tokens, dialect_of
 from rolltrace_proxy.raw_json import OBJECT, OBJECTS, Object, given, read, read_member, write
-from rolltrace_proxy.rewrite import TOKEN_ENDPOINTS
 from rolltrace_proxy.tokens import PROMPT_KEY
 
 DONE = b"data: [DONE]\n\n"
@@ -36,8 +35,7 @@ def replayable(trace: pb.Trace) -> bool:
     if not trace.streamed:
         return True
     lacks = any(gap.kind in _NOT_ALL_OF_IT for gap in trace.capture_gaps)
-    told = trace.endpoint in TOKEN_ENDPOINTS or dialect_of(trace.endpoint) is not None
-    return told and not lacks
+    return carries_tokens(trace.endpoint) and not lacks
 
 
 def replay(trace: pb.Trace) -> tuple[str, bytes]:

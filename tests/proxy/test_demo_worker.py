@@ -94,3 +94,14 @@ async def test_a_hang_up_ends_the_sampling(gate: Gateway, worker: DemoWorker) ->
     assert trace.status == pb.CALL_STATUS_CLIENT_CANCELLED
     assert trace.completions[0].token_ids
     assert len(trace.completions[0].token_ids) == len(trace.completions[0].logprobs)
+
+
+async def test_an_agent_counts_the_tokens_of_its_prompt(gate: Gateway) -> None:
+    """Under its session's base URL, though workers have /tokenize beside /v1."""
+    async with gate.http.post(gate.url("tokenize"), json={"messages": ASKED["messages"]}) as answer:
+        counted: Json = await answer.json()
+    async with gate.chat(**ASKED, model="demo") as answer:
+        await answer.read()
+    other, trace = await gate.traces()
+    assert ids(counted["tokens"]) == trace.prompt_token_ids
+    assert [gap.kind for gap in other.capture_gaps] == [pb.CAPTURE_GAP_KIND_ENDPOINT]

@@ -10,6 +10,7 @@ import pytest
 
 from rolltrace.v1 import session_pb2
 from rolltrace.v1 import trace_pb2 as pb
+from rolltrace_proxy import headers
 from rolltrace_store.interface import Store
 from tests.proxy.answers import IDS, LOGPROBS, PROMPT, chat_answer, chat_chunks, floats, ids, token_chunk
 from tests.proxy.gateway import CHAT, Gateway, gateway, put, row, with_settings
@@ -182,6 +183,19 @@ async def test_other_endpoints_are_recorded_without_tokens(store: Store) -> None
     assert trace.endpoint == "embeddings"
     assert [gap.kind for gap in trace.capture_gaps] == [pb.CAPTURE_GAP_KIND_ENDPOINT]
     assert json.loads(trace.response_json) == answer
+
+
+@pytest.mark.parametrize("path", ["embeddings", "tokenize", "messages/count_tokens"])
+async def test_other_endpoints_are_passed_on_if_they_are_not_to_be_recorded(store: Store, path: str) -> None:
+    settings = with_settings(record_other_calls=False)
+    async with scripted(whole({"ok": 1})) as worker, gateway(store, worker, settings=settings) as gate:
+        async with gate.http.post(gate.url(path), json={"model": "m"}) as response:
+            assert await response.json() == {"ok": 1}
+            assert headers.TRACE_ID not in response.headers
+        async with gate.chat() as response:
+            await response.read()
+        trace = await gate.trace()
+    assert trace.endpoint == "chat/completions"
 
 
 async def test_a_stream_of_another_endpoint_passes_byte_for_byte(store: Store) -> None:

@@ -23,6 +23,8 @@ from rolltrace_store.names import check_session_id
         ("/sessions/a%252Fb/v1/x", "a%2Fb", "/x", "", "x"),
         ("/sessions/a/v1", "a", "", "", ""),
         ("/sessions/a/v1/x/v1/y", "a", "/x/v1/y", "", "x/v1/y"),
+        ("/sessions/a/v1/v1/messages", "a", "/messages", "", "messages"),
+        ("/v1/v1/messages?q", "", "/messages", "?q", "messages"),
         ("/v1/models?a=%20b&a=c", "", "/models", "?a=%20b&a=c", "models"),
         ("/v1/models?next=/v1/../x", "", "/models", "?next=/v1/../x", "models"),
         ("/v1/models/org%2Fname", "", "/models/org%2Fname", "", "models/org/name"),
@@ -118,3 +120,13 @@ def test_what_the_worker_is_asked_for(api_path: str, asked: str) -> None:
     target = parse("/sessions/s/v1/x?q")
     assert target is not None
     assert at_worker("http://w/p", api_path, target) == ("http://w", asked)
+
+
+@pytest.mark.parametrize("endpoint", ["tokenize", "detokenize"])
+@pytest.mark.parametrize(
+    ("api_path", "root"), [("", "/p"), ("/v1", "/p"), ("/openai/v1", "/p/openai"), ("/api", "/p/api")]
+)
+def test_what_engines_serve_beside_v1(endpoint: str, api_path: str, root: str) -> None:
+    target = parse(f"/sessions/s/v1/{endpoint}")
+    assert target is not None
+    assert at_worker("http://w/p", api_path, target) == ("http://w", f"{root}/{endpoint}")

@@ -227,6 +227,18 @@ def test_thinking_and_text() -> None:
     ]
 
 
+def test_members_of_other_engines() -> None:
+    """SGLang's names, a call without an id, and a second choice, which a message has no place for."""
+    other = {"index": 1, "message": {"content": "no"}, "finish_reason": "stop"}
+    said = {"reasoning_content": "hm", "tool_calls": [{"function": {"name": "a", "arguments": "{"}}]}
+    choice = {"index": 0, "message": said, "finish_reason": "stop", "matched_stop": "END"}
+    message = whole({"model": "m", "choices": [choice, other]})
+    thinking, tool = message["content"]
+    assert (thinking["thinking"], tool["id"]) == ("hm", "toolu_5818a4bb64d14e34b5cd9da5097d9f95_1")
+    assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "END")
+    assert message["usage"] == {"input_tokens": 0, "output_tokens": 0}
+
+
 def test_a_model_that_says_nothing() -> None:
     before, after, _ = stream(sse(chunk(role="assistant", content=""), chunk("stop")), [])
     assert merged(before + after)["content"] == [{"type": "text", "text": ""}]
@@ -242,6 +254,12 @@ def test_an_error_within_a_stream_is_its_end() -> None:
     }
     assert after == b""
     assert captured.error == "too much"
+
+
+@pytest.mark.parametrize("code", [None, "x", 200, 10**30])
+def test_an_error_of_no_status_is_the_workers(code: object) -> None:
+    before, _, _ = stream(sse({"error": {"message": "no", "code": code}}), [])
+    assert parse(before) == [{"type": "error", "error": {"type": "api_error", "message": "no"}}]
 
 
 @pytest.mark.parametrize("chunks", [[], [chunk(content="a")]])

@@ -88,10 +88,12 @@ def test_no_system_prompt(system: object) -> None:
     assert chat(system=system)["messages"] == [HI]
 
 
-def test_a_system_message_within_the_conversation_moves_to_its_beginning() -> None:
-    messages = [HI, {"role": "system", "content": "Now be terse."}]
-    asked = chat(system="Be kind. ", messages=messages)["messages"]
-    assert asked == [{"role": "system", "content": "Be kind. Now be terse."}, HI]
+def test_a_system_message_within_the_conversation_stays_there() -> None:
+    later = {"role": "system", "content": [text("Now "), text("be terse.")]}
+    silent = {"role": "system", "content": "x-anthropic-billing-header: cch=1f"}
+    asked = chat(system="Be kind.", messages=[HI, later, silent, HI])["messages"]
+    kind, terse = ({"role": "system", "content": said} for said in ("Be kind.", "Now be terse."))
+    assert asked == [kind, HI, terse, HI]
 
 
 def test_one_text_is_a_string_and_several_are_parts() -> None:

@@ -3,8 +3,9 @@
 Rules. What comes out is what vLLM's own /v1/messages makes of the same blocks: results of tools become
 messages of their own before what else the user says; thinking stands beside the content; blocks without
 text, thinking that was redacted, cache marks and is_error say nothing to a template and are left out.
-System messages within the conversation move to its beginning, since many templates allow them nowhere else.
-Beyond vLLM's: documents and search results become text, PDFs file parts.
+System messages within the conversation stay in their place, so that the prompts of turns extend each other;
+vLLM moves them to the beginning for the templates that allow them nowhere else, which can't be seen from
+here. Beyond vLLM's: documents and search results become text, PDFs file parts.
 """
 
 from __future__ import annotations
@@ -31,23 +32,25 @@ def chat_messages(system: Value, messages: Value) -> list[Fields]:
     """The messages of the chat completion. Raises Refused and NotTranslatableError."""
     if not isinstance(messages, list) or not messages:
         refuse("messages", "a list with at least one message is required")
-    instructions = [] if system is None else _texts(system, "system", whole=True)
-    said: list[Fields] = []
+    said = [] if system is None else _instructions(_texts(system, "system", whole=True))
     for place, message in enumerate(messages):
         where = f"messages.{place}"
         if not isinstance(message, dict):
             refuse(where, "an object is required")
         match message.get("role"):
             case "system":
-                instructions += _texts(message.get("content"), f"{where}.content")
+                said += _instructions(_texts(message.get("content"), f"{where}.content"))
             case "user":
                 said += _of_user(message.get("content"), f"{where}.content")
             case "assistant":
                 said.append(_of_assistant(message.get("content"), f"{where}.content"))
             case _:
                 refuse(f"{where}.role", "'user', 'assistant' or 'system' is required")
-    first: list[Fields] = [{"role": "system", "content": "".join(instructions)}] if instructions else []
-    return first + said
+    return said
+
+
+def _instructions(texts: list[str]) -> list[Fields]:
+    return [{"role": "system", "content": "".join(texts)}] if texts else []
 
 
 def _texts(content: Value, where: str, *, whole: bool = False) -> list[str]:
@@ -89,7 +92,7 @@ def _of_user(content: Value, where: str) -> list[Fields]:
     for block, at in blocks(content, where):
         if block["type"] == "tool_result":
             results += _tool_result(block, at)
-        elif block["type"] not in ("thinking", "redacted_thinking"):
+        else:
             parts += _parts(block, at)
     return [*results, {"role": "user", "content": _content(parts)}] if parts else results
 
