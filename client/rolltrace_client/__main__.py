@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .errors import InvalidArgument, RolltraceError
+from .groupless import means_up
 
 EXAMPLES = """\
 a first minute:
@@ -18,7 +19,8 @@ a first minute:
   rolltrace sessions create --label task=gsm8k    prints the base URL for the agent
   rolltrace traces tail                           each call of the agents, as it is recorded
 
-`rolltrace GROUP --help` tells more, with examples.
+`rolltrace GROUP --help` tells more, with examples. Without a group, the settings of `rolltrace up` are meant:
+  rolltrace --port 9090 --worker http://127.0.0.1:8000/v1
 """
 
 
@@ -40,10 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    if argv[:1] == ["up"]:  # it stays as long as the services do: without the other groups, which need gRPC
-        from .commands.up import up
+    if argv[:1] == ["up"] or means_up(argv):
+        from .commands.up import up  # it stays as long as the services do: without what needs gRPC
 
-        return up(argv[1:])
+        return up(argv[1:] if argv[0] == "up" else argv)
+    if not argv:
+        _parser().print_help(sys.stderr)
+        return 2
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     return run(arguments)
@@ -52,7 +57,7 @@ def _run(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     from rolltrace_settings.flags import Version
 
-    from .commands import db, policy, sessions, status, traces, up, workers
+    from .commands import bring, db, policy, sessions, status, traces, up, workers
     from .commands.arguments import add_shared
 
     parser = argparse.ArgumentParser(
@@ -64,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=Version, help="show program's version number and exit")
     add_shared(parser, at_top=True)
     groups = parser.add_subparsers(metavar="GROUP", required=True)
-    for group in (up, workers, sessions, traces, policy, status, db):
+    for group in (up, workers, sessions, traces, policy, status, db, bring):
         group.register(groups)
     return parser
 

@@ -88,7 +88,7 @@ def _read(path: str) -> bytes | None:
     if not path:
         return None
     try:
-        with open(path, "rb") as file:
+        with open(os.path.expanduser(path), "rb") as file:
             return file.read()
     except OSError as error:
         raise invalid("file", f"{path} cannot be read: {error.strerror}") from None

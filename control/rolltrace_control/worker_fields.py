@@ -82,6 +82,7 @@ def from_setting(setting: WorkerSetting, ca_pem: str = "") -> pb.Worker:
     """
     return asked_worker(
         pb.Worker(
+            worker_id=setting.worker_id,
             url=setting.url,
             model_names=[setting.model_name] if setting.model_name else [],
             weight=setting.weight,

@@ -129,7 +129,7 @@ def _candidate(row: pb.Worker) -> Candidate:
 async def add_configured(store: Store, settings: Sequence[WorkerSetting]) -> None:
     """Registers the workers of the configuration that are not known yet, so that no call waits for control.
 
-    Their ids are those that control gives them: host and port.
+    Their ids are those that control gives them: host and port, unless they are given.
     """
 
     def work(view: WriteView) -> None:
@@ -144,7 +144,7 @@ async def add_configured(store: Store, settings: Sequence[WorkerSetting]) -> Non
 def _row(setting: WorkerSetting) -> pb.Worker:
     url, api_path = take_apart(setting.url, "worker")
     row = pb.Worker(
-        worker_id=worker_id_of(url),
+        worker_id=setting.worker_id or worker_id_of(url),
         url=url,
         model_names=[setting.model_name] if setting.model_name else [],
         weight=setting.weight,

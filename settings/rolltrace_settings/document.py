@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rolltrace_settings import rllm
 from rolltrace_settings.flags import default_text, metavar
 from rolltrace_settings.settings import DECLARATIONS, flag, variable
 
@@ -34,16 +35,49 @@ workers:
     engine: vllm                    # or sglang, llamacpp, openai; found out by asking when not given
   - url: https://10.0.0.9:8000
     ca_file: /etc/rolltrace/ca.pem  # its certificate must descend from one of these
+    worker_id: gpu-9                # its name; made from the URL when it is not given
 ```
 
 `ROLLTRACE_WORKERS` holds URLs between spaces or commas, or a JSON list of such entries.
 """
+FOREIGN = """\
+## Names of rLLM's gateway
+
+Its flags, variables and YAML file are understood, with a hint for each name that is not ours; see
+[from-rllm.md](from-rllm.md).
+
+| name | what it means here |
+|---|---|"""
 
 
 def document() -> str:
     """The whole page."""
     groups = dict.fromkeys(declaration.group for declaration in DECLARATIONS.values())
-    return "\n".join([HEAD, *(_table(group) for group in groups)])
+    return "\n".join([HEAD, *(_table(group) for group in groups), _foreign()])
+
+
+def _foreign() -> str:
+    """The names of rLLM's gateway."""
+    keys = [(f"`{key}`", _foreign_key(foreign)) for key, foreign in rllm.KEYS.items()]
+    flags = [(f"`{rllm.STORE_FLAG}`", f"as `{rllm.STORE_KEY}`")]
+    variables = [
+        (f"`{name}`", f"as `{key}`" if key in rllm.KEYS else f"`{variable(key)}`, which wins over it")
+        for name, key in rllm.VARIABLES.items()
+    ]
+    rows = [f"| {name} | {said} |" for name, said in [*keys, *flags, *variables]]
+    return "\n".join([FOREIGN, *rows, ""])
+
+
+def _foreign_key(foreign: rllm.Foreign) -> str:
+    if foreign.means:
+        return f"`{foreign.means}`"
+    values: dict[str, list[str]] = {}
+    for value, hint in foreign.hints.items():
+        if hint:
+            values.setdefault(hint, []).append(f"`{value}`")
+    said = [f"{' or '.join(which)} {hint}." for hint, which in values.items()]
+    refused = [f"Anything else is an error: {foreign.refused}."] if foreign.refused else []
+    return " ".join([*said, *refused])
 
 
 def _table(group: str) -> str:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
+from rolltrace_settings import rllm
 from rolltrace_settings.errors import SettingsError, nearest
 from rolltrace_settings.kinds import SWITCH
 from rolltrace_settings.settings import DECLARATIONS, DEFAULTS, PROGRAMS, Service, flag, variable
@@ -21,7 +22,7 @@ EPILOG = """\
 A flag wins over its variable (in brackets), a variable over the YAML file, the file over the default.
 Sizes are bytes or 64KiB, 64MiB, 1GB; durations are seconds or 250ms, 30s, 5m, 1h.
 A key of the YAML file is a flag's name with underscores; its `workers:` is a list of URLs or of
-{url, model_name, weight, api_path, api_key, engine, ca_file}.
+{url, model_name, weight, api_path, api_key, engine, ca_file, worker_id}.
 """
 
 
@@ -68,6 +69,8 @@ def parser(service: Service) -> argparse.ArgumentParser:
             metavar=metavar(name),
             help=help_text(name).replace("%", "%%"),
         )
+    if service == "up":  # as rLLM's gateway has it
+        made.add_argument(rllm.STORE_FLAG, dest=rllm.STORE_KEY, help=argparse.SUPPRESS)
     return made
 
 
@@ -108,7 +111,7 @@ def from_flags(argv: Sequence[str], service: Service) -> tuple[dict[str, Given],
         if isinstance(value, list):
             given[name] = Given([Given(url, flag(name)) for url in value], flag(name))
         elif value is not None:
-            given[name] = Given(value, flag(name))
+            given[name] = Given(value, rllm.STORE_FLAG if name in rllm.KEYS else flag(name))
     return given, config if isinstance(config, str) else None
 
 

@@ -7,6 +7,7 @@ Readers raise ValueError with the rest of a sentence that begins with the value:
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -132,6 +133,11 @@ def read_text(text: str) -> str:
     return text
 
 
+def read_path(text: str) -> str:
+    """A path; `~` is the home folder."""
+    return os.path.expanduser(read_text(text))
+
+
 def read_switch(text: str) -> bool:
     """Whether something is on."""
     word = text.strip().lower()
@@ -145,6 +151,7 @@ def show_switch(value: Scalar) -> str:
 
 
 TEXT = Kind("text", "text", read_text, str, numeric=False)
+PATH = Kind("path", "text", read_path, str, numeric=False)
 URL = Kind("URL", "http://host:port", read_url, str, numeric=False)
 COUNT = Kind("number", "a whole number", read_count, str, numeric=True)
 SIZE = Kind("size", "bytes, or 64KiB, 64MiB, 1GB", read_size, show_size, numeric=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypeVar
 
-from rolltrace_settings.kinds import COUNT, DURATION, SIZE, SWITCH, TEXT, URL, Kind
+from rolltrace_settings.kinds import COUNT, DURATION, PATH, SIZE, SWITCH, TEXT, URL, Kind
 
 MIB = 1 << 20
 WEEK = 7 * 24 * 3600.0
@@ -80,6 +80,7 @@ class WorkerSetting:
     api_key: str = field(default="", repr=False)
     engine: str = ""
     ca_file: str = ""
+    worker_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,16 +103,16 @@ class Settings:
     auth: Literal["none", "token"] = setting("none", TEXT, BOTH, "access",
         "Who gets in: 'none' everybody, 'token' the holder of the admin token and, to its own path, "
         "the holder of a session's key.", choices=("none", "token"))
-    admin_token_file: str = setting("", TEXT, BOTH, "access",
+    admin_token_file: str = setting("", PATH, BOTH, "access",
         "A file with the admin token; of several lines, each is a token.")
     admin_token: str = setting("", TEXT, BOTH, "access",
         "The admin token itself, when there is no file.", secret=True)
     insecure: bool = setting(False, SWITCH, BOTH, "access",
         "Listen at other addresses than loopback without auth.")
-    tls_cert_file: str = setting("", TEXT, BOTH, "access",
+    tls_cert_file: str = setting("", PATH, BOTH, "access",
         "The certificate chain of both services, PEM. With it they speak TLS alone.")
-    tls_key_file: str = setting("", TEXT, BOTH, "access", "The certificate's private key, PEM.")
-    tls_client_ca_file: str = setting("", TEXT, BOTH, "access",
+    tls_key_file: str = setting("", PATH, BOTH, "access", "The certificate's private key, PEM.")
+    tls_client_ca_file: str = setting("", PATH, BOTH, "access",
         "Certificates that a trainer's own must descend from, PEM (mutual TLS of the control service).")
     forward_authorization: bool = setting(False, SWITCH, PROXY, "access",
         "Pass an agent's Authorization, api keys and cookies on to the worker.")
@@ -128,7 +129,7 @@ class Settings:
     health_timeout: float = setting(5.0, DURATION, CONTROL, "workers",
         "A worker that takes longer to answer a health check is unhealthy.", low=0.05, high=WEEK)
 
-    db_path: str = setting("data", TEXT, BOTH, "data",
+    db_path: str = setting("data", PATH, BOTH, "data",
         "The folder of the LMDB environment. It is made when it is missing.", required=True)
     durability: Literal["power", "process"] = setting("power", TEXT, BOTH, "data",
         "What a recorded call survives: 'power' a power cut (each commit is synced), 'process' the death "

@@ -1,7 +1,7 @@
 """What was given, and where: the flags, the environment and the YAML file, before anything is understood.
 
-A source gives `Given` values by name of setting. A `Given` knows the place to name in an error. PyYAML is
-imported only when there is a file.
+A source gives `Given` values by name of setting, ours or rLLM's. A `Given` knows the place to name in an
+error. PyYAML is imported only when there is a file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from rolltrace_settings import rllm
 from rolltrace_settings.errors import SettingsError, nearest
 from rolltrace_settings.settings import DECLARATIONS, variable
 
@@ -34,10 +35,10 @@ WorkerFields = dict[str, Given]
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
-    """The settings that ROLLTRACE_* variables give."""
+    """The settings that ROLLTRACE_* variables give, and below them rLLM's."""
     names = {variable(name): name for name in DECLARATIONS}
     known = [*names, CONFIG_VARIABLE, *CLIENT_VARIABLES]
-    given: dict[str, Given] = {}
+    given = {name: Given(environ[key], key) for key, name in rllm.VARIABLES.items() if key in environ}
     for key, text in environ.items():
         if key in names:
             given[names[key]] = (
@@ -107,7 +108,7 @@ def _top(path: str, loader: SafeLoader, root: Node | None) -> dict[str, Given]:
     given: dict[str, Given] = {}
     for name, node in _pairs(path, loader, root):
         place = f"{path}:{_line(node)}: {name}"
-        if name not in DECLARATIONS:
+        if name not in DECLARATIONS and name not in rllm.KEYS:
             raise SettingsError(f"{place}: no such setting{nearest(name, DECLARATIONS)}")
         if name == "workers" and isinstance(node, SequenceNode):
             given[name] = Given([_yaml_entry(path, loader, entry) for entry in node.value], place)

@@ -5,19 +5,22 @@ An error names the place and the value, but never the value of a secret.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import cast
 from urllib.parse import urlsplit
 
+from rolltrace_settings import rllm
 from rolltrace_settings.errors import SettingsError, nearest
-from rolltrace_settings.kinds import COUNT, SWITCH, TEXT, URL, Kind, Scalar, plain
+from rolltrace_settings.kinds import COUNT, PATH, SWITCH, TEXT, URL, Kind, Scalar, plain
 from rolltrace_settings.settings import DECLARATIONS, Declaration, Settings, WorkerSetting
 from rolltrace_settings.sources import Given, WorkerFields
 
 WORKER_FIELDS = tuple(f.name for f in fields(WorkerSetting))
 ENGINES = ("vllm", "sglang", "llamacpp", "openai")
 MAX_WEIGHT = 1000.0
+_WORKER_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 def understand(given: Mapping[str, Given]) -> Settings:
@@ -32,6 +35,8 @@ def understand(given: Mapping[str, Given]) -> Settings:
 def read_value(declaration: Declaration, given: Given) -> Scalar:
     """One value, in its range."""
     value = _read(declaration.kind, given, secret=declaration.secret)
+    if declaration.choices and isinstance(value, str) and value.lower() in declaration.choices:
+        return value.lower()
     if declaration.choices and value not in declaration.choices:
         choices = ", ".join(declaration.choices)
         raise SettingsError(
@@ -57,10 +62,10 @@ def read_workers(given: Given) -> tuple[WorkerSetting, ...]:
     workers = tuple(_worker(entry) for entry in cast(list[Given], entries))
     seen: set[str] = set()
     for worker in workers:
-        url = worker.url + worker.api_path
-        if url in seen:
-            raise SettingsError(f"{given.place}: {url} is given twice")
-        seen.add(url)
+        for name in filter(None, (worker.url + worker.api_path, worker.worker_id)):
+            if name in seen:
+                raise SettingsError(f"{given.place}: {name} is given twice")
+            seen.add(name)
     return workers
 
 
@@ -69,7 +74,11 @@ def _worker(entry: Given) -> WorkerSetting:
     if not isinstance(value, dict):
         url, api_path = _worker_url(entry)
         return WorkerSetting(url=url, api_path=api_path)
-    given = cast(WorkerFields, value)
+    given = {
+        name: field
+        for name, field in cast(WorkerFields, value).items()
+        if not (name in rllm.NULLABLE and field.value is None)
+    }
     for name, value in given.items():
         if name not in WORKER_FIELDS:
             raise SettingsError(f"{value.place}: {name}: no such field{nearest(name, WORKER_FIELDS)}")
@@ -89,7 +98,8 @@ def _worker(entry: Given) -> WorkerSetting:
         api_path=_api_path(given) or path_of_url,
         api_key=_text(given, "api_key"),
         engine=engine,
-        ca_file=_text(given, "ca_file"),
+        ca_file=_text(given, "ca_file", PATH),
+        worker_id=_worker_id(given),
     )
 
 
@@ -125,8 +135,16 @@ def _weight(given: WorkerFields) -> float:
     return weight
 
 
-def _text(given: WorkerFields, name: str) -> str:
-    return str(_read(TEXT, _at(given, name), secret=name == "api_key")) if name in given else ""
+def _worker_id(given: WorkerFields) -> str:
+    worker_id = _text(given, "worker_id")
+    if worker_id and not _WORKER_ID.fullmatch(worker_id):
+        place = _at(given, "worker_id").place
+        raise SettingsError(f"{place}: {_shown(worker_id)} is not 1 to 128 of [A-Za-z0-9._:-]")
+    return worker_id
+
+
+def _text(given: WorkerFields, name: str, kind: Kind = TEXT) -> str:
+    return str(_read(kind, _at(given, name), secret=name == "api_key")) if name in given else ""
 
 
 def _at(given: WorkerFields, name: str) -> Given:
@@ -144,12 +162,12 @@ def _read(kind: Kind, given: Given, *, secret: bool = False) -> Scalar:
     try:
         return kind.read(plain(value))
     except ValueError as error:
-        forms = f"; write {kind.forms}" if kind not in (TEXT, COUNT) else ""
+        forms = f"; write {kind.forms}" if kind not in (TEXT, PATH, COUNT) else ""
         raise SettingsError(f"{given.place}: {shown} {error}{forms}") from None
 
 
 def _article(kind: Kind) -> str:
-    return kind.name if kind is TEXT else f"a {kind.name}"
+    return TEXT.name if kind in (TEXT, PATH) else f"a {kind.name}"
 
 
 def _near(value: Scalar, declaration: Declaration) -> str:

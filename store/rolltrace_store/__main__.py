@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     stat = _add(commands, "stat", _stat, "print rows and sizes by table")
     stat.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     copy = _add(commands, "compact", _compact, "copy it without its free pages")
-    copy.add_argument("target", type=Path, help="directory for the copy; must not exist")
+    copy.add_argument("target", type=_path, help="directory for the copy; must not exist")
     return parser
 
 
@@ -70,9 +70,13 @@ def _add(
     summary: str,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
-    parser.add_argument("--db-path", type=Path, default=Path("data"), help="the environment (default: data)")
+    parser.add_argument("--db-path", type=_path, default=Path("data"), help="the environment (default: data)")
     parser.set_defaults(run=run)
     return parser
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
 
 
 def _check(arguments: argparse.Namespace) -> int:

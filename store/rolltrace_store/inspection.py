@@ -61,6 +61,20 @@ class LmdbSnapshot:
         return (self.path / FILE).stat().st_size
 
 
+def map_size(path: Path) -> int | None:
+    """The `max_db_size` of the environment in directory `path`, as last written; None if there is none.
+
+    Raises StoreError when it cannot be opened.
+    """
+    if not (path / FILE).is_file():
+        return None
+    try:
+        with lmdb.open(str(path), map_size=0, readonly=True, create=False, lib_version=LMDB_MAJOR) as found:
+            return int(found.info()["map_size"])
+    except lmdb.Error as error:
+        raise StoreError(f"{path} cannot be opened: {error}") from error
+
+
 @contextmanager
 def snapshot(path: Path) -> Generator[LmdbSnapshot, None, None]:
     """The environment in directory `path` as it stands.

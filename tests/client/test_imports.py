@@ -15,7 +15,7 @@ import sys, grpc, google.protobuf
 before = set(sys.modules)
 from rolltrace_client import *
 import rolltrace_client.__main__
-from rolltrace_client.commands import db, sessions, status, traces, up, workers
+from rolltrace_client.commands import bring, db, policy, sessions, status, traces, up, workers
 print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names))
 """
 

@@ -133,10 +133,11 @@ async def test_registering_again_updates_the_rest_and_keeps_what_is_known(
     known.state = worker_pb2.WORKER_STATE_CORDONED
     known.health = worker_pb2.WORKER_HEALTH_UNHEALTHY
     known.health_message = "refused"
+    known.detected_engine = "vllm"
     await store.write(lambda view: view.put_worker(known))
     again = await register(control, worker_id="w", url=URL, model_names=["c"])
     assert (list(again.model_names), again.weight) == (["c"], 1.0)
-    for name in ("state", "engine", "health", "health_message", "register_time"):
+    for name in ("state", "engine", "health", "health_message", "register_time", "detected_engine"):
         assert getattr(again, name) == getattr(known, name)
     state = worker_pb2.WORKER_STATE_ACTIVE
     assert (await register(control, worker_id="w", url=URL, state=state)).state == state
@@ -327,6 +328,13 @@ async def test_a_shutdown_cuts_a_drain_short_and_asking_again_goes_on(store: Sto
 
 
 SETTING = WorkerSetting(url=URL, model_name="m", weight=2.0, api_key="k")
+
+
+async def test_a_worker_of_the_settings_may_be_named(store: Store) -> None:
+    settings = replace(SETTINGS, workers=(replace(SETTING, worker_id="named"),))
+    async with controlling(store, settings) as control:
+        (worker,) = (await control.workers.ListWorkers(pb.ListWorkersRequest())).workers
+    assert (worker.worker_id, worker.url) == ("named", URL)
 
 
 async def test_workers_of_the_settings_are_registered_once(store: Store) -> None:

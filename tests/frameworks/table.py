@@ -9,6 +9,18 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ENDPOINTS = {"chat": "chat/completions", "responses": "responses", "messages": "messages"}
 
+SECTIONS = {
+    "openai": "openai",
+    "anthropic": "anthropic",
+    "openai-agents": "OpenAI Agents SDK",
+    "langchain-openai": "LangChain",
+    "litellm": "LiteLLM",
+    "google-adk": "Google ADK",
+    "strands-agents": "Strands Agents",
+    "pydantic-ai": "Pydantic AI",
+}
+"""Each framework, and the section of docs/agents.md with its recipe."""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -17,7 +29,6 @@ class Case:
     framework: str
     api: str
     function: str
-    said: str
     by_default: bool = False
 
     @property
@@ -33,20 +44,20 @@ class Case:
 
 
 CASES = (
-    Case("openai", "chat", "chat", "`chat.completions.create`"),
-    Case("openai", "chat", "parse", "`chat.completions.parse`, `.stream`"),
-    Case("openai", "responses", "responses", "`responses.create`, `.stream`"),
-    Case("anthropic", "messages", "messages", "`messages.create`, `.stream`"),
-    Case("openai-agents", "responses", "responses", "`OpenAIResponsesModel`", by_default=True),
-    Case("openai-agents", "chat", "chat", "`OpenAIChatCompletionsModel`"),
-    Case("langchain-openai", "chat", "chat", "`ChatOpenAI`", by_default=True),
-    Case("langchain-openai", "responses", "responses", "`ChatOpenAI(use_responses_api=True)`"),
-    Case("litellm", "chat", "chat", '`completion("openai/...")`'),
-    Case("litellm", "chat", "hosted_vllm", '`completion("hosted_vllm/...")`'),
-    Case("google-adk", "chat", "chat", "`LiteLlm`"),
-    Case("strands-agents", "chat", "chat", "`OpenAIModel`"),
-    Case("pydantic-ai", "responses", "responses", "`OpenAIResponsesModel`", by_default=True),
-    Case("pydantic-ai", "chat", "chat", "`OpenAIChatModel`"),
+    Case("openai", "chat", "chat"),
+    Case("openai", "chat", "parse"),
+    Case("openai", "responses", "responses"),
+    Case("anthropic", "messages", "messages"),
+    Case("openai-agents", "responses", "responses", by_default=True),
+    Case("openai-agents", "chat", "chat"),
+    Case("langchain-openai", "chat", "chat", by_default=True),
+    Case("langchain-openai", "responses", "responses"),
+    Case("litellm", "chat", "chat"),
+    Case("litellm", "chat", "hosted_vllm"),
+    Case("google-adk", "chat", "chat"),
+    Case("strands-agents", "chat", "chat"),
+    Case("pydantic-ai", "responses", "responses", by_default=True),
+    Case("pydantic-ai", "chat", "chat"),
 )
 
 
@@ -59,12 +70,18 @@ def versions() -> dict[str, str]:
 
 
 def markdown() -> str:
-    """The README's table. The suite runs every row streamed and not, by URL and by key, and asks the same."""
-    head = "| framework | version | as | endpoint | session in | streamed | answers | tokens |\n"
-    rows = (
-        f"| {case.framework} | {versions()[case.framework]} | {case.said}"
-        f"{' (its default)' if case.by_default else ''} | `{case.endpoint}` "
-        "| URL, key | yes, no | equal | all |\n"
-        for case in CASES
+    """The README's table. The suite runs every endpoint of a row both ways, by URL and by key."""
+    head = "| framework | version | endpoints | session in | streamed | answers | tokens |\n"
+    return "".join([head, "|---" * 7 + "|\n", *map(_row, SECTIONS)])
+
+
+def _row(framework: str) -> str:
+    cases = [case for case in CASES if case.framework == framework]
+    default = {case.endpoint for case in cases if case.by_default}
+    endpoints = [
+        f"**{each}**" if each in default else each for each in dict.fromkeys(c.endpoint for c in cases)
+    ]
+    link = f"[{framework}](docs/agents.md#{SECTIONS[framework].lower().replace(' ', '-')})"
+    return (
+        f"| {link} | {versions()[framework]} | {', '.join(endpoints)} | URL, key | yes, no | equal | all |\n"
     )
-    return "".join([head, "|---" * 8 + "|\n", *rows])

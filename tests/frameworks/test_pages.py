@@ -8,19 +8,9 @@ import re
 import pytest
 
 from tests.frameworks.recipes import PAGE, missing, recipes, sections
-from tests.frameworks.table import CASES, markdown, versions
+from tests.frameworks.table import CASES, SECTIONS, markdown, versions
 from tests.house.files import REPOSITORY
 
-SECTIONS = {
-    "openai": "openai",
-    "anthropic": "anthropic",
-    "openai-agents": "OpenAI Agents SDK",
-    "langchain-openai": "LangChain",
-    "litellm": "LiteLLM",
-    "google-adk": "Google ADK",
-    "strands-agents": "Strands Agents",
-    "pydantic-ai": "Pydantic AI",
-}
 SCRIPTS = {case.framework: case.script.read_text(encoding="utf-8") for case in CASES}
 
 

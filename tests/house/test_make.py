@@ -21,6 +21,7 @@ PROMISED = {
         "soak",
         "test-vllm",
         "test-engines",
+        "test-rllm",
         "test-frameworks",
         "fuzz",
         "clean",

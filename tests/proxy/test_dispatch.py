@@ -175,10 +175,15 @@ async def test_configured_workers_are_added_once_and_changed_by_nobody(store: St
         known = worker.url.removeprefix("http://")
         await put(store, row(worker, known, worker_pb2.WORKER_STATE_CORDONED))
         await add_configured(
-            store, [WorkerSetting(worker.url), WorkerSetting("https://Host/v1/", weight=2.0)]
+            store,
+            [
+                WorkerSetting(worker.url),
+                WorkerSetting("https://Host/v1/", weight=2.0),
+                WorkerSetting("http://a", worker_id="named"),
+            ],
         )
         rows = {w.worker_id: w for w in await store.read(lambda view: view.workers())}
-    assert set(rows) == {known, "host:443"}
+    assert set(rows) == {known, "host:443", "named"}
     assert rows[known].state == worker_pb2.WORKER_STATE_CORDONED
     added = rows["host:443"]
     assert (added.weight, added.state) == (2.0, worker_pb2.WORKER_STATE_ACTIVE)

@@ -54,15 +54,16 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_children_get_what_was_resolved_and_nothing_else() -> None:
+    inherited = {"PATH": "/bin", "ROLLTRACE_CONFIG": "x", "RLLM_GATEWAY_PORT": "1"}
     settings = Settings(port=1234, proxies=2, workers=(WorkerSetting("http://a:1", api_key="k"),))
-    control, *proxies = up.children(settings, {"PATH": "/bin", "ROLLTRACE_CONFIG": "x"}, "/metrics")
+    control, *proxies = up.children(settings, inherited, "/metrics")
     assert [child.name for child in proxies] == ["proxy 1", "proxy 2"]
     assert all(proxy.stage < control.stage for proxy in proxies)
     for child in (control, *proxies):
         assert resolve([], child.environment, service="proxy") == settings
         assert child.environment["PATH"] == "/bin"
         assert child.environment["PROMETHEUS_MULTIPROC_DIR"] == "/metrics"
-        assert "ROLLTRACE_CONFIG" not in child.environment
+        assert not {"ROLLTRACE_CONFIG", "RLLM_GATEWAY_PORT"} & set(child.environment)
 
 
 def test_one_proxy_needs_no_shared_metrics() -> None:

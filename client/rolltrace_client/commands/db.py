@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from .arguments import Subparsers
@@ -35,8 +36,12 @@ def register(groups: Subparsers) -> None:
 
 
 def _db(arguments: argparse.Namespace) -> int:
+    return run_store("rolltrace_store", [arguments.action, *arguments.arguments])
+
+
+def run_store(module: str, arguments: Sequence[str]) -> int:
+    """Gives this process to a command of the store; returns only when that is not installed."""
     if find_spec("rolltrace_store") and find_spec("lmdb"):
-        command = [sys.executable, "-m", "rolltrace_store", arguments.action, *arguments.arguments]
-        os.execv(sys.executable, command)
+        os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
     print("rolltrace: the store is not installed here: pip install 'rolltrace[server]'", file=sys.stderr)
     return 1

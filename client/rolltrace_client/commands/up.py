@@ -20,6 +20,7 @@ from errno import EADDRINUSE
 from functools import partial
 from pathlib import Path
 
+from rolltrace_settings import rllm
 from rolltrace_settings.console import configure_logging
 from rolltrace_settings.load import load, to_environment
 from rolltrace_settings.settings import Settings
@@ -37,6 +38,8 @@ ACCESS = {
     "none": "everybody who reaches these addresses (auth: none)",
     "token": "with the admin token, or a session's api_key",
 }
+FOREIGN = ("ROLLTRACE_", rllm.PREFIX)
+"""Variables of settings, which children do not inherit: those that they get are resolved."""
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -165,7 +168,7 @@ def children(settings: Settings, environ: Mapping[str, str], metrics: str | None
 
 def environment_of(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of a process that is to have exactly these settings."""
-    inherited = {key: value for key, value in environ.items() if not key.startswith("ROLLTRACE_")}
+    inherited = {key: value for key, value in environ.items() if not key.startswith(FOREIGN)}
     return {**QUIET, **inherited, **to_environment(settings)}
 
 
