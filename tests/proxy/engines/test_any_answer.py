@@ -14,20 +14,22 @@ from rolltrace_proxy.whole_answer import read_whole_answer
 from tests.proxy.samples import read_stream
 
 TOP = ["usage", "sglext", "metadata", "prompt_token_ids", "weight_version", "object", "error"]
-OF_CHOICE = ["index", "delta", "message", "text", "logprobs", "token_ids"]
-OF_CHOICE += ["routed_experts", "weight_versions"]
+OF_CHOICE = [
+    *("index", "delta", "message", "text"),
+    *("logprobs", "token_ids", "routed_experts", "weight_versions"),
+]
 INNER = ["content", "token_logprobs", "id", "input_ids", "output_ids", "reasoning", "version", "start", "end"]
-LEAF = st.sampled_from(
-    [None, True, 0, -1, 2**70, 0.5, "", "AAAA", [], [1, 2], [[1], [2]], [{"id": 2**40}], {}]
-)
+LEAVES: list[object] = [None, True, 0, -1, 2**70, 0.5, "", "AAAA", [], [1, 2], [[1], [2]], [{"id": 2**40}]]
+LEAF: st.SearchStrategy[object] = st.sampled_from(LEAVES)
 INSIDE = st.dictionaries(st.sampled_from(INNER), LEAF, max_size=3)
-VALUE = LEAF | INSIDE | st.lists(INSIDE, max_size=2)
+VALUE: st.SearchStrategy[object] = st.one_of(LEAF, INSIDE, st.lists(INSIDE, max_size=2))
 CHOICE = st.dictionaries(st.sampled_from(OF_CHOICE), VALUE, max_size=5)
-ANSWER = st.builds(
-    lambda top, choices: {**top, "choices": choices},
-    st.dictionaries(st.sampled_from(TOP), VALUE, max_size=4),
-    st.lists(CHOICE, max_size=3),
-)
+CHOICES: st.SearchStrategy[object] = st.lists(CHOICE, max_size=3)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> dict[str, object]:
+    return {**draw(st.dictionaries(st.sampled_from(TOP), VALUE, max_size=4)), "choices": draw(CHOICES)}
 
 
 def planned(engine: str, endpoint: str, *, stream: bool) -> Rewrite:
@@ -37,7 +39,7 @@ def planned(engine: str, endpoint: str, *, stream: bool) -> Rewrite:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(["chat/completions", "completions"]), ANSWER)
+@given(st.sampled_from(["chat/completions", "completions"]), answers())
 def test_a_whole_answer(engine: str, endpoint: str, answer: dict[str, object]) -> None:
     body, captured = read_whole_answer(
         planned(engine, endpoint, stream=False), 200, json.dumps(answer).encode()
@@ -48,7 +50,7 @@ def test_a_whole_answer(engine: str, endpoint: str, answer: dict[str, object]) -
 
 @pytest.mark.parametrize("engine", ENGINES)
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(["chat/completions", "completions"]), st.lists(ANSWER, max_size=4))
+@given(st.sampled_from(["chat/completions", "completions"]), st.lists(answers(), max_size=4))
 def test_a_stream(engine: str, endpoint: str, chunks: list[dict[str, object]]) -> None:
     pieces = [b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chunks]
     before, after, captured = read_stream(
