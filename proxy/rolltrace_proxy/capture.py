@@ -171,7 +171,7 @@ class Reader:
             gaps=self.gaps.messages(),
             model=self.model,
             policy_version=self._beside.version,
-            blobs=self._beside.blobs,
+            blobs=self._beside.blobs or None,
             error=self.error,
         )
 
