@@ -10,7 +10,7 @@ PROTOS  := $(wildcard proto/rolltrace/v1/*.proto)
 SERVICES = $(shell grep -l '^service ' $(PROTOS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check stubs check-stubs faults bench bench-peers bench-micro bounds soak test-vllm test-frameworks fuzz clean
+.PHONY: help setup run demo test check stubs check-stubs faults bench bench-peers bench-micro bounds soak test-vllm test-rllm test-frameworks fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -116,6 +116,9 @@ test-frameworks: $(VENV)/.develops $(FRAMEWORKS:%=.frameworks/%/.ready) ## eight
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	@timeout 900 $(@D)/bin/python -m pip install -qq --disable-pip-version-check $$(awk '$$1 == "$*" {$$1 = ""; print}' $<)
 	@touch $@
+
+test-rllm: $(VENV)/.develops .peers/rllm-model-gateway/.ready ## rLLM's published client on Rolltrace and on its own gateway, compared
+	@$(BIN)/python -m pytest tests/rllm -m rllm
 
 # Atheris is for this alone, so it has an environment of its own.
 .venv-fuzz/.ready: pyproject.toml

@@ -116,7 +116,8 @@ async def test_no_secret_is_let_out(tmp_path: Path) -> None:
         await calls(up, key, other)
         await failures_of_trainers(up, key)
         await up.ask("GET", "/metrics", ADMIN)
-        await up.ask("GET", "/health/workers", ADMIN)
+        for path in ("/health/workers", "/admin/workers", "/sessions", "/sessions/s", "/sessions/s/traces"):
+            assert await up.ask("GET", path, ADMIN) == 200
         assert (await up.client.status()).proxy_healthy
         traces = [trace async for trace in up.client.list_traces("s")]
         assert {str(trace.status) for trace in traces} == {"COMPLETED", "UPSTREAM_ERROR"}
