@@ -152,6 +152,28 @@ async def test_a_stream_is_a_record_too(store: Store) -> None:
     assert trace["token_counts"] == {"prompt": len(PROMPT), "completion": len(IDS)}
 
 
+async def test_calls_of_other_apis_are_shown_as_chat_completions(rest: Rest) -> None:
+    async def ask(path: str, **body: object) -> str:
+        async with rest.gate.http.post(rest.gate.url(path), json={"model": "m", **body}) as response:
+            assert response.status == 200
+            return str((await response.json())["id"])
+
+    first = await ask("responses", input="hi", instructions="be brief")
+    await ask("responses", input="and?", previous_response_id=first)
+    await ask("messages", max_tokens=9, system="be kind", messages=[{"role": "user", "content": "hi"}])
+    traces = rows(await rest.get("/sessions/s/traces"))
+    said = [[(each["role"], each["content"]) for each in rows(trace["messages"])] for trace in traces]
+    assert said == [
+        [("system", "be brief"), ("user", "hi")],
+        [("user", "hi"), ("assistant", "answer 0"), ("user", "and?")],
+        [("system", "be kind"), ("user", "hi")],
+    ]
+    assert named(traces, "endpoint") == ["responses", "responses", "messages"]
+    for trace in traces:
+        assert trace["response_message"] == {"role": "assistant", "content": "answer 0"}
+        assert await rest.get(f"/traces/{trace['trace_id']}") == trace
+
+
 async def test_a_failed_call_says_so(store: Store) -> None:
     async with resting(store, whole({"error": {"message": "no"}}, status=400)) as rest:
         await rest.call()
