@@ -336,6 +336,25 @@ async def test_a_list_that_breaks_off_is_seen_to_have_no_end(
             await response.read()
 
 
+async def test_a_drain_lets_a_call_end(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(control: Control, session_id: str, most: int | None) -> AsyncIterator[pb.Trace]:
+        begun.set()
+        await go_on.wait()
+        yield pb.Trace(trace_id="t", status=pb.CALL_STATUS_COMPLETED)
+
+    monkeypatch.setattr(Control, "all_traces", slow)
+    reading = asyncio.create_task(rest.get("/sessions/s/traces"))
+    await begun.wait()
+    draining = asyncio.create_task(rest.gate.proxy.drain())
+    await asyncio.sleep(0.05)
+    assert not draining.done()
+    go_on.set()
+    assert named(await reading, "trace_id") == ["t"]
+    await draining
+
+
 async def test_the_admin_token_opens_what_belongs_to_no_session(store: Store) -> None:
     token = with_settings(auth="token", admin_token=ADMIN)
     async with resting(store, settings=token) as rest:
