@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 
@@ -40,6 +40,8 @@ from rolltrace_store.errors import StoreError
 JSON = (("Content-Type", "application/json"),)
 MAX_BATCH = 10_000
 """Sessions that control deletes at once."""
+GROUP = 200
+"""Sessions that are sent at once."""
 PIECE = 128 << 10
 """Bytes of an array that are sent at once, or more."""
 
@@ -126,7 +128,7 @@ class Pages:
             if since is None or created >= since:
                 found.append((created, write(forms.session_info(session))))
         latest = heapq.nlargest(len(found) if limit is None else limit, found, key=itemgetter(0))
-        return b"[%b]" % b",".join(row for _, row in latest)
+        return _grouped([row for _, row in latest])
 
     async def _delete_session(self, route: Route, given: forms.Members) -> Answer:
         request = DeleteSessionRequest(session_id=route.name)
@@ -242,6 +244,12 @@ async def _send(request: Request, members: AsyncIterator[bytes]) -> None:
         request.break_off()
     else:
         await request.end()
+
+
+async def _grouped(rows: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """Some members at a time, since each has its turn of the loop."""
+    for start in range(0, len(rows), GROUP):
+        yield b",".join(rows[start : start + GROUP])
 
 
 async def _joined(members: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -15,7 +15,7 @@ import pytest
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1.trace_service_pb2 import GetTraceRequest
 from rolltrace.v1.worker_pb2 import WORKER_HEALTH_UNHEALTHY, Worker
-from rolltrace_proxy.rest import pages
+from rolltrace_proxy.rest import control, pages
 from rolltrace_proxy.rest.control import Control
 from rolltrace_store.interface import Store
 from rolltrace_store.session_key import session_key
@@ -87,6 +87,15 @@ async def test_sessions_are_listed_the_latest_first(rest: Rest) -> None:
     assert await rest.get("/sessions?limit=0") == []
     since = row(await rest.get("/sessions/c"))["created_at"]
     assert named(await rest.get(f"/sessions?since={since!r}"), "session_id") == ["a", "c"]
+
+
+async def test_a_long_list_of_sessions_is_whole(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "GROUP", 2)
+    monkeypatch.setattr(control, "SESSIONS", 3)
+    for name in "abcdefg":
+        await rest.post("/sessions", {"session_id": name})
+    assert named(await rest.get("/sessions"), "session_id") == list("gfedcba")
+    assert named(await rest.get("/sessions?limit=3"), "session_id") == list("gfe")
 
 
 async def test_a_deleted_session_is_gone_with_its_traces(rest: Rest) -> None:
@@ -325,9 +334,9 @@ async def test_a_list_that_breaks_off_is_seen_to_have_no_end(
     await rest.call()
     monkeypatch.setattr(pages, "PIECE", 1)
 
-    async def broken(control: Control, session_id: str, most: int | None) -> AsyncIterator[pb.Trace]:
+    async def broken(asked: Control, session_id: str, most: int | None) -> AsyncIterator[pb.Trace]:
         yield pb.Trace(trace_id="t")
-        await control.traces.GetTrace(GetTraceRequest(trace_id="no id"))
+        await asked.traces.GetTrace(GetTraceRequest(trace_id="no id"))
 
     monkeypatch.setattr(Control, "all_traces", broken)
     async with rest.gate.http.get(rest.gate.proxy.url + "/sessions/s/traces") as response:
@@ -339,7 +348,7 @@ async def test_a_list_that_breaks_off_is_seen_to_have_no_end(
 async def test_a_drain_lets_a_call_end(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(control: Control, session_id: str, most: int | None) -> AsyncIterator[pb.Trace]:
+    async def slow(asked: Control, session_id: str, most: int | None) -> AsyncIterator[pb.Trace]:
         begun.set()
         await go_on.wait()
         yield pb.Trace(trace_id="t", status=pb.CALL_STATUS_COMPLETED)
