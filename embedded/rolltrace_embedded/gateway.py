@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import tempfile
 import threading
@@ -36,6 +37,8 @@ START_TIMEOUT = 60.0
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 
 _open: set[Gateway] = set()
+
+log = logging.getLogger("rolltrace.gateway")
 
 
 class Gateway:
@@ -135,12 +138,12 @@ class Gateway:
             if self._state != "new":
                 raise RuntimeError("a Gateway is started once: make another one")
             self._state = "starting"
+            _open.add(self)
             try:
                 self._start()
             except BaseException:
                 self._stop(drain=False)
                 raise
-            _open.add(self)
         return self
 
     def close(self) -> None:
@@ -234,9 +237,12 @@ class Gateway:
         if self._model is None:
             return
         loop, server = self._model
-        if loop.runs:
-            loop.run(server.close())
-        loop.stop()
+        try:
+            if loop.runs:
+                loop.run(server.close())
+            loop.stop()
+        except TimeoutError:
+            log.warning("the handler's loop takes no turn any more and is left behind")
 
     def disown(self) -> None:
         """For a process that was forked off: the services are not its own."""
@@ -251,7 +257,7 @@ def _close_all() -> None:
 
 def _forked() -> None:
     """In a process that was forked off: it must not keep the services, whose trainer may die before it."""
-    for gateway in _open:
+    for gateway in list(_open):
         gateway.disown()
     _open.clear()
 

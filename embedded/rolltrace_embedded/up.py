@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from rolltrace_settings.settings import Settings
 def main() -> int:
     descriptor, folder = int(sys.argv[1]), sys.argv[2]
     os.set_inheritable(descriptor, False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the trainer's thread may have blocked what stops this
     try:
         with ExitStack() as reserved:
             settings = _with_ports(load([], service="up"), reserved)

@@ -27,9 +27,9 @@ from rolltrace_proxy import headers, retry, routing
 from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
 from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State, new_trace_id
 from rolltrace_proxy.capture import Captured
-from rolltrace_proxy.dialects.answer import translated
-from rolltrace_proxy.dialects.interface import Dialect, Translation
-from rolltrace_proxy.dialects.known import carries_tokens, dialect_of
+from rolltrace_proxy.dialects.answer import translated, worded
+from rolltrace_proxy.dialects.interface import Translation, Wording
+from rolltrace_proxy.dialects.known import carries_tokens, dialect_of, wording_of
 from rolltrace_proxy.engines.known import engine_of
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Fields, Request, Response
@@ -54,10 +54,10 @@ MAX_ATTEMPTS = 5
 
 
 async def refuse(
-    request: Request, refused: Refused, ids: Fields = (), dialect: Dialect | None = None
+    request: Request, refused: Refused, ids: Fields = (), wording: Wording | None = None
 ) -> None:
     """Answers with an error of the gateway's own."""
-    body = refused.body() if dialect is None else dialect.refusal(refused)
+    body = refused.body() if wording is None else wording.refusal(refused)
     if refused.fault is Fault.REQUEST_TIMEOUT:  # what comes next would be taken for the rest of its body
         request.close_after()
     await request.reply(refused.status, "", [*refused.headers().items(), *ids], body)
@@ -79,7 +79,7 @@ class Exchange:
             new_trace_id(), target.session_id, target.endpoint, time.time_ns(), time.monotonic()
         )
         self._answer: Answer | None = None
-        self._dialect = dialect_of(target.endpoint) if self._recorded else None
+        self._wording = wording_of(target.endpoint)
         self._translation: Translation | None = None
         self._untold = ""
         self._limit = asyncio.timeout(shared.settings.total_timeout)
@@ -145,8 +145,8 @@ class Exchange:
         if isinstance(course, Replay):
             await self._replay(course.trace)
             return
-        if self._dialect is not None:
-            made = await translate(self._dialect, self._call, self._shared.store)
+        if self._recorded and (dialect := dialect_of(self._call.endpoint)) is not None:
+            made = await translate(dialect, self._call, self._shared.store)
             self._translation, self._untold = made
         plan = self._admit(session, course)
         plan, response = await self._dispatch(plan)
@@ -287,7 +287,9 @@ class Exchange:
         most = self._shared.settings.max_answer_size
         read_prompt = self._shared.prompts.of(self._call.session_id)
         answer = answer_for(plan, response.status, response.fields, most, read_prompt)
-        return answer if self._translation is None else translated(answer, self._translation, response.status)
+        if self._translation is not None:
+            return translated(answer, self._translation, response.status)
+        return worded(answer, self._wording, response.status, self._call.trace_id, self._untold)
 
     async def _begin(self, response: Response) -> None:
         """Sends the header, once; from now on an error can only break off."""
@@ -364,7 +366,7 @@ class Exchange:
             self._request.break_off()
         else:
             with suppress(ConnectionResetError):
-                await refuse(self._request, refused, self._ids(), self._dialect)
+                await refuse(self._request, refused, self._ids(), self._wording)
 
     async def _dismissed(self, refused: Refused | None = None) -> bool:
         """Ends a call that is to leave no trace. None: its agent has gone, or the proxy is going."""

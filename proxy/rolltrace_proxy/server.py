@@ -15,7 +15,7 @@ from functools import partial
 
 from rolltrace_proxy import paths
 from rolltrace_proxy.access import DENIALS, Access
-from rolltrace_proxy.dialects.known import dialect_of
+from rolltrace_proxy.dialects.known import wording_of
 from rolltrace_proxy.errors import Fault, Refused, sealed
 from rolltrace_proxy.forward import Exchange, refuse
 from rolltrace_proxy.health import JsonObject, health, worker_health
@@ -167,7 +167,7 @@ class Proxy:
         if refused.fault in DENIALS:
             self.shared.metrics.denied.labels(refused.fault).inc()
         with suppress(ConnectionResetError):
-            await refuse(request, refused, dialect=None if target is None else dialect_of(target.endpoint))
+            await refuse(request, refused, wording=None if target is None else wording_of(target.endpoint))
 
     def _guarded(self, handler: Handler) -> Handler:
         """For what belongs to no session: the admin's alone, where keys are asked for."""

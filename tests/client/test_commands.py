@@ -112,10 +112,14 @@ def test_what_a_session_lacks_is_told_in_words(run: Shell, state: State) -> None
     assert run.status("sessions", "verify", "s")[::2] == (0, f"incomplete: {words}\n")
 
 
-def test_workers(run: Shell) -> None:
+def test_workers(run: Shell, state: State) -> None:
     urls = ["http://127.0.0.1:8000", "http://127.0.0.1:8001"]
     assert [w["url"] for w in run.json("workers", "add", *urls, "--model", "m", "--weight", "2")] == urls
     assert "127.0.0.1:8001" in run("workers", "list")
+    state.workers["127.0.0.1:8000"].detected_engine = "sglang"
+    assert "sglang (found)" in run("workers", "list")
+    state.workers["127.0.0.1:8000"].engine = "vllm"
+    assert "(found)" not in run("workers", "list")
     assert [w["model_names"] for w in run.json("workers", "list")] == [["m"], ["m"]]
     assert run("workers", "remove", "127.0.0.1:8000", "--drain", "1") == "127.0.0.1:8000 removed\n"
     assert run.refused("workers", "add", *urls, "--id", "w")[0] == 2

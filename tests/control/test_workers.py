@@ -133,10 +133,11 @@ async def test_registering_again_updates_the_rest_and_keeps_what_is_known(
     known.state = worker_pb2.WORKER_STATE_CORDONED
     known.health = worker_pb2.WORKER_HEALTH_UNHEALTHY
     known.health_message = "refused"
+    known.detected_engine = "vllm"
     await store.write(lambda view: view.put_worker(known))
     again = await register(control, worker_id="w", url=URL, model_names=["c"])
     assert (list(again.model_names), again.weight) == (["c"], 1.0)
-    for name in ("state", "engine", "health", "health_message", "register_time"):
+    for name in ("state", "engine", "health", "health_message", "register_time", "detected_engine"):
         assert getattr(again, name) == getattr(known, name)
     state = worker_pb2.WORKER_STATE_ACTIVE
     assert (await register(control, worker_id="w", url=URL, state=state)).state == state

@@ -33,14 +33,27 @@ assert gateway.client.status().version
 ready()
 gateway.close()
 """
+LOOP = """
+import asyncio
+async def model(request):
+    return rolltrace.Sample(text="Hi")
+async def main():
+    other = rolltrace.Gateway(handler=model, loop=asyncio.get_running_loop())
+    await other.__aenter__()
+asyncio.run(main())
+ready()
+"""
 ENDS = {
     "kill -9": ("ready(); signal.pause()", signal.SIGKILL),
     "SIGTERM": ("ready(); signal.pause()", signal.SIGTERM),
     "Ctrl-C": ("ready(); signal.pause()", signal.SIGINT),
     "its end": ("ready()", None),
     "an exception": ("ready(); raise SystemExit(3)", None),
+    "the end of its loop": (LOOP, None),
     "os._exit": ("ready(); sys.stdout.flush(); os._exit(0)", None),
 }
+
+CLOSED_FIRST = {"its end", "an exception", "the end of its loop"}
 
 
 @pytest.mark.parametrize("how", ENDS)
@@ -56,6 +69,8 @@ def test_the_services_end_with_their_trainer(how: str) -> None:
                 assert len(children) == 3, "rolltrace up and two services"
                 process.send_signal(number)
             process.wait(PATIENCE)
+            if how in CLOSED_FIRST:
+                assert not folder.exists(), "it did not wait for its gateway's end"
             until(lambda: not alive(children), f"these stay: {children}")
             until(lambda: not folder.exists(), f"{folder} stays")
         finally:

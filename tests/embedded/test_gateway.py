@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -48,13 +49,19 @@ def _command(pid: int) -> str:
     return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
 
 
+def start_unsignalled(gateway: rolltrace.Gateway) -> None:
+    """In a thread that takes no signals, as those of a trainer may be."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    gateway.start()
+
+
 def test_two_at_once_from_other_threads_leave_the_trainer_alone() -> None:
     before = [signal.getsignal(number) for number in HANDLED]
-    gateways = [rolltrace.Gateway(handler=model), rolltrace.Gateway(handler=model)]
+    gateways = [rolltrace.Gateway(handler=model), rolltrace.Gateway(handler=model, proxies=2)]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         taken.set_inheritable(True)
         address: tuple[str, int] = taken.getsockname()
-        threads = [threading.Thread(target=gateway.start) for gateway in gateways]
+        threads = [threading.Thread(target=start_unsignalled, args=(gateway,)) for gateway in gateways]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -70,9 +77,10 @@ def test_two_at_once_from_other_threads_leave_the_trainer_alone() -> None:
             pickle.dumps(first)
     finally:
         for gateway in gateways:
-            folder = Path(gateway.db_path).parent
+            folder, began = Path(gateway.db_path).parent, time.monotonic()
             gateway.close()
             gateway.close()
+            assert time.monotonic() - began < 30, "it did not hear that it is to stop"
             assert not folder.exists()
     with pytest.raises(RuntimeError, match="not up"):
         _ = first.url

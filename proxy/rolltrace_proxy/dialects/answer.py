@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from rolltrace_proxy.answer import Answer, WholeAnswer
 from rolltrace_proxy.capture import Captured
-from rolltrace_proxy.dialects.interface import Reply, Translation
+from rolltrace_proxy.dialects.interface import Reply, Translation, Wording
 from rolltrace_proxy.raw_json import read_object
 from rolltrace_proxy.sse import Event, EventFramer, parse_event
 from rolltrace_proxy.stream_answer import StreamAnswer
@@ -15,10 +18,9 @@ _DONE = b"[DONE]"
 class TranslatedWhole:
     """An answer in one piece, which is held back as a whole."""
 
-    def __init__(self, inner: WholeAnswer, translation: Translation, status: int) -> None:
+    def __init__(self, inner: WholeAnswer, translate: Callable[[bytes], bytes]) -> None:
         self._inner = inner
-        self._translation = translation
-        self._status = status
+        self._translate = translate
         self._body: bytes | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -28,15 +30,11 @@ class TranslatedWhole:
         captured = self._inner.capture(ended=ended)
         body = self._inner.close()
         if ended and body:
-            translate = self._translation.whole if self._status < 400 else self._failed
-            self._body = captured.response_json = translate(body)
+            self._body = captured.response_json = self._translate(body)
         return captured
 
     def close(self) -> bytes:
         return self._inner.close() if self._body is None else self._body
-
-    def _failed(self, body: bytes) -> bytes:
-        return self._translation.error(self._status, body)
 
 
 class TranslatedStream:
@@ -81,5 +79,14 @@ class TranslatedStream:
 def translated(inner: Answer, translation: Translation, status: int) -> Answer:
     """How the agent gets a worker's answer with this status."""
     if isinstance(inner, WholeAnswer):
-        return TranslatedWhole(inner, translation, status)
+        return TranslatedWhole(
+            inner, translation.whole if status < 400 else partial(translation.error, status)
+        )
     return TranslatedStream(inner, translation.reply())
+
+
+def worded(inner: Answer, wording: Wording | None, status: int, trace_id: str, untold: str) -> Answer:
+    """How the agent gets the answer to a call that went to the worker as it came."""
+    if wording is None or status < 400 or not isinstance(inner, WholeAnswer):
+        return inner
+    return TranslatedWhole(inner, partial(wording.error, status, trace_id=trace_id, untold=untold))

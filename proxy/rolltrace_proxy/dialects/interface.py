@@ -72,7 +72,20 @@ class Referring:
     translate: Callable[[Find], Translation]
 
 
-class Dialect(Protocol):
+class Wording(Protocol):
+    """How an API says what went wrong."""
+
+    def refusal(self, refused: Refused) -> bytes:
+        """An error of the gateway's own."""
+        ...
+
+    def error(self, status: int, body: bytes, trace_id: str, untold: str) -> bytes:
+        """A worker's error answer to a call that went to it as it came; untold says why, if it might have
+        been translated."""
+        ...
+
+
+class Dialect(Wording, Protocol):
     """An API."""
 
     def translate(self, body: bytes, trace_id: str) -> Translation | Referring:
@@ -80,10 +93,6 @@ class Dialect(Protocol):
 
         Raises NotTranslatableError; Refused for what no worker could make sense of.
         """
-        ...
-
-    def refusal(self, refused: Refused) -> bytes:
-        """An error of the gateway's own in the dialect's shape."""
         ...
 
     def stream(self, answer: bytes) -> bytes | None:

@@ -11,7 +11,7 @@ import anthropic
 import pytest
 from anthropic import AsyncAnthropic
 from anthropic.lib.streaming import AsyncMessageStreamManager
-from anthropic.types import Message
+from anthropic.types import Message, MessageTokensCount
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_demo.worker_server import DemoWorker
@@ -286,3 +286,52 @@ async def test_what_chat_cannot_say_goes_to_the_workers_own_endpoint(store: Stor
     assert (seen.path, seen.body) == ("/v1/messages", trace.request_json)
     assert trace.capture_gaps
     assert not await running(store)
+
+
+NOT_FOUND = whole({"detail": "Not Found"}, 404)
+
+
+async def test_a_worker_without_the_endpoint_is_named(store: Store) -> None:
+    searching: Json = {**ASKED, "tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+    async with scripted(NOT_FOUND) as worker, gateway(store, worker) as gate, agent(gate) as client:
+        with pytest.raises(anthropic.NotFoundError, match=r"Not Found.*web_search_20250305") as caught:
+            await ask(client, searching)
+        trace = await gate.trace()
+    assert caught.value.type == "not_found_error"
+    assert caught.value.body == json.loads(trace.response_json)
+
+
+def counter(client: AsyncAnthropic) -> Callable[..., Awaitable[MessageTokensCount]]:
+    return client.messages.count_tokens
+
+
+async def test_tokens_are_counted_by_the_worker(store: Store) -> None:
+    answer = {"input_tokens": 17, "context_management": {"original_input_tokens": 17}}
+    asked = {"model": "demo", "messages": ASKED["messages"]}
+    async with scripted(whole(answer)) as worker, gateway(store, worker) as gate, agent(gate) as client:
+        assert (await counter(client)(**asked)).input_tokens == 17
+        trace = await gate.trace()
+    (seen,) = worker.seen
+    assert (seen.path, seen.json()) == ("/v1/messages/count_tokens", asked)
+    assert [gap.kind for gap in trace.capture_gaps] == [pb.CAPTURE_GAP_KIND_ENDPOINT]
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (NOT_FOUND, "Not Found .The worker's own /v1/messages/count_tokens was asked"),
+        (whole({"type": "error", "error": {"type": "BadRequestError", "message": "no"}}, 400), "no'"),
+    ],
+)
+async def test_a_worker_that_counts_no_tokens(store: Store, reply: Reply, said: str) -> None:
+    async with scripted(reply) as worker, gateway(store, worker) as gate, agent(gate) as client:
+        with pytest.raises(anthropic.APIStatusError, match=said) as caught:
+            await counter(client)(model="demo", messages=ASKED["messages"])
+    assert caught.value.type in ("not_found_error", "invalid_request_error")
+
+
+async def test_without_a_session_the_gateway_refuses_in_the_same_words(store: Store) -> None:
+    async with gateway(store) as gate, agent(gate, "") as client:
+        with pytest.raises(anthropic.InternalServerError, match="worker") as caught:
+            await ask(client, ASKED)
+    assert caught.value.type == "overloaded_error"

@@ -48,5 +48,25 @@ class Messages:
     def refusal(self, refused: Refused) -> bytes:
         return error_object(refused.status, refused.message)
 
+    def error(self, status: int, body: bytes, trace_id: str, untold: str) -> bytes:
+        why = f"The worker's own /v1/messages was asked, since chat completions can't express this: {untold}"
+        return translate_error(status, body, trace_id, why)
+
     def stream(self, answer: bytes) -> bytes | None:
         return replayed(answer)
+
+
+class CountTokens:
+    """A Wording. Tokens are counted by the worker, which alone knows its template and its tokenizer."""
+
+    def refusal(self, refused: Refused) -> bytes:
+        return error_object(refused.status, refused.message)
+
+    def error(self, status: int, body: bytes, trace_id: str, untold: str) -> bytes:
+        lacks = status in (404, 405, 501)
+        why = (
+            "The worker's own /v1/messages/count_tokens was asked, which not every engine has."
+            if lacks
+            else ""
+        )
+        return translate_error(status, body, trace_id, why)

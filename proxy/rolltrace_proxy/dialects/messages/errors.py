@@ -28,11 +28,11 @@ def error_object(status: int, message: str, **more: str) -> bytes:
     return write({"type": "error", "error": error, **more})
 
 
-def translate_error(status: int, body: bytes, trace_id: str) -> bytes:
-    """A worker's error answer, whatever its shape."""
+def translate_error(status: int, body: bytes, trace_id: str, why: str = "") -> bytes:
+    """A worker's error answer, whatever its shape; why: a sentence to add."""
     top = read_object(body)
-    said = None if top is None else error_message(top)
-    return error_object(status, said or body.decode(errors="replace"), request_id=trace_id)
+    said = (None if top is None else error_message(top)) or body.decode(errors="replace")
+    return error_object(status, f"{said} ({why})" if why else said, request_id=trace_id)
 
 
 def status_of_chunk(chunk: Object) -> int:

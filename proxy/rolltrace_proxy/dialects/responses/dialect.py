@@ -57,6 +57,9 @@ class Responses:
     def refusal(self, refused: Refused) -> bytes:
         return refused.body()
 
+    def error(self, status: int, body: bytes, trace_id: str, untold: str) -> bytes:
+        return body
+
     def stream(self, answer: bytes) -> bytes | None:
         return stream(answer)
 
