@@ -3,8 +3,8 @@
 The listing of its models tells first, since every model has an `owned_by`: vLLM writes "vllm"
 (entrypoints/serve/engine/protocol.py), SGLang "sglang" (srt/entrypoints/openai/protocol.py), and who writes
 anything else is neither. A server whose listing can't be read, for a key that is not its own or since a
-router hides it, is asked at paths that only one engine has. What none of this tells stays unknown, "":
-only a server that says what it is gets another treatment than before.
+router hides it, or names no owner, is asked at paths that only one engine has. What none of this tells
+stays unknown, "": only a server that says what it is gets another treatment than before.
 """
 
 from __future__ import annotations
