@@ -14,7 +14,6 @@ from bench.compare.rows import Spread, short
 from bench.compare.targets import MINE, MINE_POWER, RLLM, ROUTER
 
 REST = f"{MINE}, REST"
-WHY_NOT = {REST: "there is no REST reading yet"}
 Measured = Mapping[tuple[str, str], Mapping[str, Spread]]
 
 
@@ -102,8 +101,7 @@ class Verdict:
 
     def __str__(self) -> str:
         if self.reached is None:
-            missing = WHY_NOT.get(self.bound.target, f"{self.bound.beside or self.bound.target} is missing")
-            return f"not measured: {missing}"
+            return f"not measured: {self.bound.beside or self.bound.target} is missing"
         if self.errors:
             return "**errors**"
         return "met" if self.good else f"**missed**, {self.times:.2f} times"

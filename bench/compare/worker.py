@@ -180,7 +180,8 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         prompt = self._prompt or max(1, len(body) // BYTES_A_TOKEN)
         if not head.startswith(b"post"):
-            models = b'{"object":"list","data":[{"id":"bench","object":"model","max_model_len":262144}]}'
+            model = b'{"id":"bench","object":"model","owned_by":"vllm","max_model_len":262144}'
+            models = b'{"object":"list","data":[%b]}' % model
             self._transport.write(OK % (b"application/json", len(models), models))
         elif b'"stream":true' in body or b'"stream": true' in body:
             said = events(prompt, self._tokens, b"include_usage" in body)

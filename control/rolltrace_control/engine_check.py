@@ -14,20 +14,25 @@ log = logging.getLogger(__name__)
 async def ask_engine(worker: Worker, timeout: float) -> str | None:
     """The engine that a worker says it is, "" when it does not tell, None when it is to be asked again.
 
-    `timeout` seconds for each of a few questions. Logs what does not fit to how it was registered.
+    `timeout` seconds for each question, of which none follows one that was not answered. Logs what does not
+    fit to how it was registered.
     """
     answer = await _answer(worker, f"{worker.api_path.rstrip('/')}/models", timeout)
-    listing = listing_of(*answer) if answer else None
+    if answer is None:
+        return None
+    listing = listing_of(*answer)
     told = engine_of(listing) if listing else await _told_by_path(worker, timeout)
     for doubt in doubts(worker.engine, told, list(worker.model_names), listing):
         log.warning("worker %s: %s", worker.worker_id, doubt)
-    return told if told or answer else None
+    return told
 
 
 async def _told_by_path(worker: Worker, timeout: float) -> str:
     for path, engine, is_it in PATHS:
         answer = await _answer(worker, path, timeout)
-        if answer and is_it(object_of(*answer)):
+        if answer is None:
+            break
+        if is_it(object_of(*answer)):
             return engine
     return UNKNOWN
 

@@ -100,13 +100,13 @@ class Proxy:
         shared = self.shared
         shared.draining = True
         self.listener.stop()
-        if shared.tasks:
-            await asyncio.wait(shared.tasks, timeout=self._settings.drain_timeout)
+        if running := shared.tasks | self.rest.tasks:
+            await asyncio.wait(running, timeout=self._settings.drain_timeout)
         shared.stopping = True
-        for task in shared.tasks:
+        for task in shared.tasks | self.rest.tasks:
             task.cancel()
-        if shared.tasks:
-            await asyncio.wait(shared.tasks)
+        if running := shared.tasks | self.rest.tasks:
+            await asyncio.wait(running)
 
     async def close(self) -> None:
         """Drains, then lets go of everything but the store."""

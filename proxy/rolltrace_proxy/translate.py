@@ -12,22 +12,29 @@ from rolltrace_store.interface import ReadView, Store
 
 async def translate(dialect: Dialect, call: Call, store: Store) -> tuple[Translation | None, str]:
     """The translation; or why there is none, and the call goes on as it came. Raises Refused."""
-
-    def look_back(view: ReadView, referring: Referring) -> Translation:
-        def find(trace_id: str) -> pb.Trace | None:
-            stored = view.trace(trace_id)
-            trace = None if stored is None else pb.Trace.FromString(stored)
-            return None if trace is None or trace.session_id != call.session_id else view.expand(trace)
-
-        return referring.translate(find)
-
     try:
-        made = dialect.translate(call.request, call.trace_id)
-        if isinstance(made, Referring):
-            referring = made
-            made = await store.read(lambda view: look_back(view, referring))
+        return await translation(dialect, call.request, call.trace_id, call.session_id, store), ""
     except NotTranslatableError as error:
         return None, str(error)
     except StoreError as error:
         raise of_store(error) from error
-    return made, ""
+
+
+async def translation(
+    dialect: Dialect, body: bytes, trace_id: str, session_id: str, store: Store
+) -> Translation:
+    """Of a call's body. Raises what Dialect.translate raises; StoreError."""
+
+    def look_back(view: ReadView, referring: Referring) -> Translation:
+        def find(earlier: str) -> pb.Trace | None:
+            stored = view.trace(earlier)
+            trace = None if stored is None else pb.Trace.FromString(stored)
+            return None if trace is None or trace.session_id != session_id else view.expand(trace)
+
+        return referring.translate(find)
+
+    made = dialect.translate(body, trace_id)
+    if not isinstance(made, Referring):
+        return made
+    referring = made
+    return await store.read(lambda view: look_back(view, referring))

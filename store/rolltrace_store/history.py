@@ -10,7 +10,8 @@ Rules:
 - Other processes may write to the same session. A turn is committed before the agent can send the
   next one, so asking `load` for what is new, before each encoding, finds every parent.
 - Memory is bounded: least recently used sessions go first, but not while they have traces in the
-  batch. `load` brings a session back, so that neither that nor a restart breaks its chains.
+  batch. Up to a quarter of it is for images (cutting.py), if there are any. `load` brings a session
+  back, so that neither that nor a restart breaks its chains.
 - A record is written whole when the chain behind it would have grown to CHAIN_RATIO times its size.
   So what must be read for one trace is bounded, and whole records take less room than the others
   do. A fixed interval would let storage grow with the square of the turns.
@@ -24,9 +25,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from rolltrace.v1.trace_pb2 import Trace
-from rolltrace_store import cutting, delta
+from rolltrace_store import delta
 from rolltrace_store.candidates import Leaf, Search, Turn
-from rolltrace_store.cutting import NO_BLOBS, Blobs, Bodies
+from rolltrace_store.cutting import NO_BLOBS, Blobs, Bodies, Cutter
 from rolltrace_store.delta import Delta, Match, Pieces
 
 CHAIN_RATIO = 2
@@ -122,6 +123,8 @@ class Histories:
     def __init__(self, load: Load, limit_bytes: int = 64 << 20) -> None:
         self._load = load
         self._limit = limit_bytes
+        self._cutter = Cutter(limit_bytes // 4)
+        self.runs = self._cutter.runs
         self._sessions: dict[str, _Session] = {}
         self.size = 0
         """Bytes kept, about."""
@@ -131,7 +134,7 @@ class Histories:
 
         parent_trace_id is set in the body. `trace` is not changed.
         """
-        bodies = cutting.cut(trace)
+        bodies = self._cutter.cut(trace)
         session = self._take(trace.session_id)
         search = session.search(Pieces.of(trace, bodies))
         parent, base = search.parent(), search.base()
@@ -146,7 +149,7 @@ class Histories:
 
     def encode_alone(self, trace: Trace) -> Encoded:
         """Encode a FULL trace without base and parent, and without remembering it."""
-        bodies = cutting.cut(trace)
+        bodies = self._cutter.cut(trace)
         return _write(trace, bodies, Pieces.of(trace, bodies), "", None)[0]
 
     def committed(self, batch: Iterable[Encoded]) -> None:
@@ -154,7 +157,7 @@ class Histories:
         for encoded in batch:
             if session := self._sessions.get(encoded.session_id):
                 session.staged.discard(encoded.trace_id)
-        if self.size > self._limit:
+        if self.size + self.runs.size > self._limit:
             self._evict()
 
     def rolled_back(self, batch: Iterable[Encoded]) -> None:
@@ -181,17 +184,18 @@ class Histories:
     def _put(self, session_id: str, session: _Session) -> None:
         self._sessions[session_id] = session
         self.size += session.size
-        if self.size > self._limit:
+        if self.size + self.runs.size > self._limit:
             self._evict()
 
     def _evict(self) -> None:
         """Keep within the limit, but always the latest session's latest candidate."""
-        excess = self.size - self._limit
+        limit = self._limit - self.runs.size
+        excess = self.size - limit
         for session_id in _victims(self._sessions, excess):
             self.forget(session_id)
         latest = next(reversed(self._sessions.values()))
         for trace_id in list(latest.leaves)[:-1]:
-            if self.size <= self._limit:
+            if self.size <= limit:
                 return
             self.size -= latest.leaves[trace_id].size
             latest.drop(trace_id)

@@ -64,7 +64,7 @@ def test_what_is_missing_is_told() -> None:
     }
     assert told[MINE, "read CPU ms"] == "met"
     assert told[MINE, "disk MB"].startswith("not measured")
-    assert told[bounds.REST, "read CPU ms"] == "not measured: there is no REST reading yet"
+    assert told[bounds.REST, "read CPU ms"] == "not measured: rllm-model-gateway is missing"
 
 
 def test_a_row_with_errors_meets_nothing() -> None:

@@ -139,6 +139,24 @@ async def test_a_server_that_is_not_ready_to_tell_is_asked_again(store: Store) -
         assert asked == 3
 
 
+async def test_a_server_that_hangs_on_a_question_is_asked_no_other_and_stays_healthy(store: Store) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path != "/health":
+            asked.append(request.path)
+            await asyncio.sleep(60)
+        return web.Response()
+
+    async with upstream(answer) as port, controlling(store, replace(FAST, health_timeout=0.2)):
+        await put(store, f"http://127.0.0.1:{port}")
+        worker = await becomes(store, lambda worker: worker.health == WORKER_HEALTH_HEALTHY)
+        while len(asked) < 3:
+            await asyncio.sleep(0.01)
+    assert worker.detected_engine == ""
+    assert set(asked) == {"/v1/models"}
+
+
 async def test_what_does_not_fit_is_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     async with DemoWorker(model="served") as demo, controlling(store, FAST):
         worker = Worker(

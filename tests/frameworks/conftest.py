@@ -69,16 +69,16 @@ def _running(pair: Supervised, token: str) -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="session")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Case], Script]]:
-    """Gives the running script of a case's framework; skips where the framework is not installed."""
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Script]]:
+    """Gives the running script of a framework; skips where the framework is not installed."""
     scripts: dict[str, Script] = {}
 
-    def running_script(case: Case) -> Script:
-        if not installed(case.framework):
-            pytest.skip(f"no .frameworks/{case.framework}: `make test-frameworks` installs it")
-        if case.framework not in scripts:
-            scripts[case.framework] = Script(case, tmp_path_factory.mktemp("agent") / "log")
-        return scripts[case.framework]
+    def running_script(framework: str) -> Script:
+        if not installed(framework):
+            pytest.skip(f"no .frameworks/{framework}: `make test-frameworks` installs it")
+        if framework not in scripts:
+            scripts[framework] = Script(framework, tmp_path_factory.mktemp("agent") / "log")
+        return scripts[framework]
 
     yield running_script
     for script in scripts.values():
@@ -86,13 +86,13 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Case],
 
 
 @pytest.fixture(scope="session")
-def direct(agent: Callable[[Case], Script], worker_url: str) -> Callable[[Case, bool], list[Seen]]:
+def direct(agent: Callable[[str], Script], worker_url: str) -> Callable[[Case, bool], list[Seen]]:
     """What the agent sees without anything between it and vLLM."""
     seen: dict[tuple[Case, bool], list[Seen]] = {}
 
     def run(case: Case, stream: bool) -> list[Seen]:
         if (case, stream) not in seen:
-            seen[case, stream] = agent(case).run(
+            seen[case, stream] = agent(case.framework).run(
                 case, f"{worker_url}/v1", "unused", model=MODEL, stream=stream
             )
         return seen[case, stream]

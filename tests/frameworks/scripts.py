@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, cast
 
-from tests.frameworks.table import Case
+from tests.frameworks.table import Case, script
 from tests.house.files import REPOSITORY
 
 PATIENCE = 180.0
@@ -35,14 +35,14 @@ def installed(framework: str) -> bool:
 class Script:
     """Starts with its first run; `log` gets what the framework prints."""
 
-    def __init__(self, case: Case, log: Path) -> None:
+    def __init__(self, framework: str, log: Path) -> None:
         self.log = log
         kept = {
             name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))
         }
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                [environment(case.framework) / "bin" / "python", case.script],
+                [environment(framework) / "bin" / "python", script(framework)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -51,20 +51,23 @@ class Script:
 
     def run(self, case: Case, base_url: str, api_key: str, *, model: str, stream: bool) -> list[Seen]:
         """What the agent saw. AssertionError with its traceback when it failed."""
+        at = {"base_url": base_url, "api_key": api_key}
+        return self._ask({"api": case.function, **at, "model": model, "stream": stream})
+
+    def follow(self, program: str, environment: dict[str, str]) -> None:
+        """Runs a program with these variables. AssertionError with its traceback when it failed."""
+        self._ask({"program": program, "environment": environment})
+
+    def _ask(self, order: dict[str, object]) -> list[Seen]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        order = {
-            "api": case.function,
-            "base_url": base_url,
-            "api_key": api_key,
-            "model": model,
-            "stream": stream,
-        }
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         self._process.stdin.flush()
         ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
-        line = self._process.stdout.readline() if ready else b""
-        assert line, f"{case} said nothing:\n{self.log.read_text()[-3000:]}"
+        if not ready:
+            self._process.kill()  # an answer that came later would be taken for the next run's
+        line = self._process.stdout.readline()
+        assert line, f"nothing came back:\n{self.log.read_text()[-3000:]}"
         said = cast(dict[str, Any], json.loads(line))
         assert "failed" not in said, said["failed"]
         return cast(list[Seen], said["seen"])

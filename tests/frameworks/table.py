@@ -35,10 +35,6 @@ class Case:
     def endpoint(self) -> str:
         return ENDPOINTS[self.api]
 
-    @property
-    def script(self) -> Path:
-        return HERE / "agents" / f"{self.framework.replace('-', '_')}_agent.py"
-
     def __str__(self) -> str:
         return f"{self.framework}-{self.function}"
 
@@ -59,6 +55,10 @@ CASES = (
     Case("pydantic-ai", "responses", "responses", by_default=True),
     Case("pydantic-ai", "chat", "chat"),
 )
+
+
+def script(framework: str) -> Path:
+    return HERE / "agents" / f"{framework.replace('-', '_')}_agent.py"
 
 
 @cache

@@ -23,7 +23,7 @@ from tests.vllm import direct as vllm
 pytestmark = pytest.mark.frameworks
 
 Direct = Callable[[Case, bool], list[Seen]]
-Agents = Callable[[Case], Script]
+Agents = Callable[[str], Script]
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 streamed_or_not = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 CALLS = 4
@@ -35,7 +35,7 @@ def test_the_url_names_the_session(
     case: Case, stream: bool, agent: Agents, direct: Direct, gateway: Gateway, worker_url: str
 ) -> None:
     session = gateway.client.create_session()
-    seen = agent(case).run(case, session.base_url, "unused", model=MODEL, stream=stream)
+    seen = agent(case.framework).run(case, session.base_url, "unused", model=MODEL, stream=stream)
     assert without_ids(seen) == without_ids(direct(case, stream))
     assert_recorded(gateway, session.session_id, case, stream, seen, worker_url)
 
@@ -46,7 +46,9 @@ def test_the_key_names_the_session(
     case: Case, stream: bool, agent: Agents, direct: Direct, gateway: Gateway, worker_url: str
 ) -> None:
     session_id = f"by-key/{case}:{stream}"
-    seen = agent(case).run(case, f"{gateway.url}/v1", f"session:{session_id}", model=MODEL, stream=stream)
+    seen = agent(case.framework).run(
+        case, f"{gateway.url}/v1", f"session:{session_id}", model=MODEL, stream=stream
+    )
     assert without_ids(seen) == without_ids(direct(case, stream))
     assert_recorded(gateway, session_id, case, stream, seen, worker_url)
 
@@ -56,7 +58,7 @@ def test_the_key_of_a_session_opens_a_guarded_gateway(
     case: Case, agent: Agents, direct: Direct, guarded: Gateway, worker_url: str
 ) -> None:
     session = guarded.client.create_session()
-    seen = agent(case).run(case, f"{guarded.url}/v1", session.api_key, model=MODEL, stream=False)
+    seen = agent(case.framework).run(case, f"{guarded.url}/v1", session.api_key, model=MODEL, stream=False)
     assert without_ids(seen) == without_ids(direct(case, False))
     assert_recorded(guarded, session.session_id, case, False, seen, worker_url)
 

@@ -8,10 +8,10 @@ import re
 import pytest
 
 from tests.frameworks.recipes import PAGE, missing, recipes, sections
-from tests.frameworks.table import CASES, SECTIONS, markdown, versions
+from tests.frameworks.table import CASES, SECTIONS, markdown, script, versions
 from tests.house.files import REPOSITORY
 
-SCRIPTS = {case.framework: case.script.read_text(encoding="utf-8") for case in CASES}
+SCRIPTS = {case.framework: script(case.framework).read_text(encoding="utf-8") for case in CASES}
 
 
 def test_all_eight_are_run() -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from rolltrace_client import CallStatus
 from tests.frameworks.conftest import Gateway
-from tests.frameworks.scripts import PATIENCE, QUIET, environment, installed
+from tests.frameworks.scripts import Script
 
 pytestmark = pytest.mark.frameworks
 
@@ -64,9 +62,9 @@ CALLS = {"litellm": 2, "strands-agents": 2}
 
 
 @pytest.mark.parametrize("framework", PROGRAMS)
-def test_the_environment_names_the_session(framework: str, gateway: Gateway, tmp_path: Path) -> None:
-    if not installed(framework):
-        pytest.skip(f"no .frameworks/{framework}: `make test-frameworks` installs it")
+def test_the_environment_names_the_session(
+    framework: str, agent: Callable[[str], Script], gateway: Gateway
+) -> None:
     session = gateway.client.create_session()
     variables = {
         "OPENAI_BASE_URL": session.base_url,
@@ -75,15 +73,7 @@ def test_the_environment_names_the_session(framework: str, gateway: Gateway, tmp
         "ANTHROPIC_BASE_URL": session.base_url,  # this SDK adds a /v1 of its own
         "ANTHROPIC_API_KEY": "unused",
     }
-    done = subprocess.run(
-        [environment(framework) / "bin" / "python", "-c", PROGRAMS[framework]],
-        env={**os.environ, **QUIET, **variables},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    agent(framework).follow(PROGRAMS[framework], variables)
     traces = list(gateway.client.list_traces(session.session_id))
     assert len(traces) == CALLS.get(framework, 1)
     for trace in traces:

@@ -1,10 +1,10 @@
-"""The README's command blocks, and how each is really run.
+"""The command blocks of the README, and of pages like it, and how each is really run.
 
 - A `bash` block is run line by line, a `python` block as a script, a `yaml` block is written to the file
   that its first line names. They run in order, in one empty folder, as a reader would run them.
 - A command that runs until Ctrl-C (SERVERS) starts in the background once it says that it is up; it ends
   with Ctrl-C before the next of them, and must then end well.
-- The README's ports are those of the defaults; each run takes free ones in their place, so that it
+- A page's ports are those of the defaults; each run takes free ones in their place, so that it
   disturbs nobody.
 - What checks or tests the whole (BY_CI) is run by .ci/run, which a test holds it to.
 """
@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN = ("bash", "python", "yaml")
 NOT_RUN = ("", "text")
-SERVERS = ("make run", "rolltrace up")
+SERVERS = ("make run", "rolltrace up", "rolltrace --")
 BY_CI = ("make check", "make test")
 PATIENCE = 60.0
 
@@ -41,10 +41,10 @@ class Block:
     line: int
 
 
-def blocks() -> Iterator[Block]:
-    """Every fenced block of the README, in order."""
-    for match in BLOCK.finditer(README):
-        yield Block(match[1], match[2], README.count("\n", 0, match.start()) + 2)
+def blocks(text: str = README) -> Iterator[Block]:
+    """Every fenced block of the README, or of another page's text, in order."""
+    for match in BLOCK.finditer(text):
+        yield Block(match[1], match[2], text.count("\n", 0, match.start()) + 2)
 
 
 class Server:
@@ -89,16 +89,19 @@ class Server:
 
 
 class Reader:
-    """Somebody who follows the README from its beginning to its end."""
+    """Somebody who follows a page from its beginning to its end. `known` stands for what the page names."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, page: str = "README.md", known: Mapping[str, str] | None = None) -> None:
         self._folder = folder
+        self._page = page
+        self._known = known or {}
         self._ports = {"9090": str(free_port()), "9091": str(free_port())}
         self._server: Server | None = None
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self._environment = {
             **os.environ,
             "PATH": path,
+            "HOME": str(folder),
             "ROLLTRACE_PORT": self._ports["9090"],
             "ROLLTRACE_CONTROL_PORT": self._ports["9091"],
             "ROLLTRACE_CONTROL": f"127.0.0.1:{self._ports['9091']}",
@@ -140,7 +143,9 @@ class Reader:
 
     def _with_free_ports(self, text: str) -> str:
         for port, free in self._ports.items():
-            text = text.replace(f":{port}", f":{free}")
+            text = re.sub(rf"\b{port}\b", free, text)
+        for name, value in self._known.items():
+            text = text.replace(name, value)
         if self._server is not None and self._server.worker:
             text = text.replace("http://127.0.0.1:9092", self._server.worker)
         return text
@@ -150,5 +155,6 @@ class Reader:
             command, cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=PATIENCE
         )
         assert done.returncode == 0, (
-            f"README.md:{block.line}: {command[-1]}\nended with {done.returncode}\n{done.stdout}{done.stderr}"
+            f"{self._page}:{block.line}: {command[-1]}\nended with {done.returncode}\n"
+            f"{done.stdout}{done.stderr}"
         )

@@ -25,6 +25,7 @@ from rolltrace_store import (
     array,
     open_store,
 )
+from rolltrace_store.__main__ import main
 from rolltrace_store.blobs import PIECE_SIZE, pack, unpack
 from rolltrace_store.check import check
 from rolltrace_store.check_tables import Finding
@@ -98,7 +99,8 @@ def test_a_blob_is_in_pieces_and_compressed_where_that_helps(size: int) -> None:
         assert b"".join(map(unpack, pieces)) == data
     assert pack(image(4096))[0].compression == pb.COMPRESSION_ZSTD
     noise = base64.b64decode(image(4096))
-    assert pack(noise) == [Piece(pb.COMPRESSION_NONE, noise)]
+    for little in (noise, noise + bytes(len(noise) // 32)):  # what is saved is not worth undoing
+        assert pack(little) == [Piece(pb.COMPRESSION_NONE, little)]
     with pytest.raises(CorruptError):
         unpack(Piece(pb.COMPRESSION_ZSTD, b"no frame"))
 
@@ -299,3 +301,20 @@ async def test_a_trace_whose_blob_is_gone_is_told(path: Path) -> None:
     with pytest.raises(CorruptError, match="is not there"):
         await full(store, "s")
     await store.close()
+
+
+async def test_blobs_are_counted_and_copied(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = open_store(path, options())
+    traces = turns("s", 2, image(PIECE_SIZE))
+    await record(store, traces)
+    await store.close()
+    copy = path.with_name("copy")
+    for command, *target in (["stat"], ["check"], ["compact", str(copy)]):
+        assert main([command, "--db-path", str(path), *target]) == 0
+    shown = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    for counted in (["blobs", "2"], ["session_blobs", "1"], ["blob_sessions", "1"]):
+        assert counted in shown
+    assert findings(copy) == []
+    again = open_store(copy, options())
+    assert await full(again, "s") == traces
+    await again.close()

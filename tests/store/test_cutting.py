@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 from hashlib import sha256
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from rolltrace import compact
 from rolltrace.v1 import trace_pb2 as pb
-from rolltrace_store.cutting import LEAST, Bodies, cut
+from rolltrace_store.cutting import LEAST, Bodies, Cutter
 
 
 def image(size: int = 3 * LEAST, seed: int = 0) -> bytes:
@@ -21,8 +22,8 @@ def image(size: int = 3 * LEAST, seed: int = 0) -> bytes:
     return base64.b64encode(random.Random(seed).randbytes(size))
 
 
-def bodies(request: bytes = b"", response: bytes = b"") -> Bodies | None:
-    return cut(pb.Trace(request_json=request, response_json=response))
+def bodies(request: bytes = b"", response: bytes = b"", cutter: Cutter | None = None) -> Bodies | None:
+    return (cutter or Cutter(0)).cut(pb.Trace(request_json=request, response_json=response))
 
 
 def put_back(cut_out: Bodies) -> tuple[bytes, bytes]:
@@ -101,17 +102,46 @@ _PARTS = st.one_of(
 )
 
 
+RUN = re.compile(rb"[A-Za-z0-9+/=_-]{%d,}" % LEAST)
+
+
 @settings(max_examples=150, deadline=None)
-@given(st.lists(_PARTS, max_size=8), st.lists(_PARTS, max_size=4))
-def test_whatever_a_body_is_it_comes_back(request: list[bytes], response: list[bytes]) -> None:
-    whole = b"".join(request), b"".join(response)
-    found = bodies(*whole)
-    if found is None:
-        assert not any(b"A" * LEAST in body or b"B" * LEAST in body for body in whole)
-        return
-    assert put_back(found) == whole
-    assert all(sha256(data).digest() == digest for digest, data in found.blobs.items())
-    assert all(len(data) >= LEAST for data in found.blobs.values())
+@given(st.lists(st.tuples(st.lists(_PARTS, max_size=8), st.lists(_PARTS, max_size=4)), max_size=4))
+def test_whatever_a_body_is_it_comes_back(calls: list[tuple[list[bytes], list[bytes]]]) -> None:
+    """And what is cut out does not depend on what was cut before."""
+    cutters = [Cutter(limit) for limit in (0, 5 * LEAST, 1 << 30)]
+    for request, response in calls:
+        whole = b"".join(request), b"".join(response)
+        runs = {sha256(run).digest(): run for body in whole for run in RUN.findall(body)}
+        for cutter in cutters:
+            found = bodies(*whole, cutter)
+            assert (dict(found.blobs) if found else {}) == runs
+            assert (put_back(found) if found else whole) == whole
+
+
+def only_blob(data: bytes, cutter: Cutter) -> bytes:
+    found = bodies(b'"%b"' % data, b"", cutter)
+    assert found is not None
+    (run,) = found.blobs.values()
+    assert run == data
+    return run
+
+
+def test_what_is_remembered_is_bounded_and_what_was_used_stays() -> None:
+    cutter, images = Cutter(100_000), [image(30_000, seed) for seed in range(3)]  # of 40,000 bytes
+    first, second = only_blob(images[0], cutter), only_blob(images[1], cutter)
+    assert only_blob(images[0], cutter) is first
+    only_blob(images[2], cutter)
+    assert cutter.runs.size == 80_000
+    assert only_blob(images[0], cutter) is first
+    assert only_blob(images[1], cutter) is not second
+    assert cutter.runs.size == 80_000
+
+
+def test_runs_that_begin_alike_are_told_apart() -> None:
+    cutter, data = Cutter(1 << 20), image()
+    for run in (data[:-1], data, data + b"A", data[:-1]):
+        only_blob(run, cutter)
 
 
 def test_a_blob_that_does_not_fit_is_told() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import tracemalloc
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_store import delta
 from rolltrace_store.history import CHAIN_RATIO, LOAD_COUNT, Encoded, Histories, Recent
 from tests.store.sessions import Agent, ids, trace
+from tests.store.test_cutting import image
 
 
 @dataclass
@@ -332,3 +334,15 @@ def test_sessions_of_the_batch_are_not_evicted() -> None:
     stored = record(disk, histories, one.turn(), other.turn(), one.turn(), other.turn())
     assert stored[2].parent_trace_id == stored[0].trace_id
     assert stored[3].parent_trace_id == stored[1].trace_id
+
+
+def test_images_take_a_quarter_of_the_memory_at_most_and_sessions_make_way() -> None:
+    limit = 200_000
+    histories = Histories(Disk().load, limit)
+    for number in range(60):
+        request = os.urandom(3000) + b'"%b"' % image(10_000, number % 12)
+        made = trace(ids(number), request=request, session_id=f"s-{number}")
+        histories.committed([histories.encode(made)])
+        assert histories.size + histories.runs.size <= limit
+    assert limit // 8 < histories.runs.size <= limit // 4
+    assert histories.size > limit // 2

@@ -29,7 +29,9 @@ if TYPE_CHECKING:  # the stubs have these names for checkers only
     from rolltrace.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
 
 PAGE = 1000
-"""Rows that a page may have; its bytes bound it sooner."""
+"""Traces of a page; its bytes bound it sooner."""
+SESSIONS = 200
+"""Sessions of a page: while one is put into JSON, agents wait."""
 OPTIONS = (
     ("grpc.default_authority", "localhost"),  # rather than the socket's path
     ("grpc.max_receive_message_length", -1),
@@ -73,7 +75,7 @@ class Control:
     async def all_sessions(self) -> AsyncIterator[Session]:
         token = ""
         while True:
-            page = await self.sessions.ListSessions(ListSessionsRequest(page_size=PAGE, page_token=token))
+            page = await self.sessions.ListSessions(ListSessionsRequest(page_size=SESSIONS, page_token=token))
             for session in page.sessions:
                 yield session
             token = page.next_page_token

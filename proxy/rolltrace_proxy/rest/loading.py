@@ -19,9 +19,20 @@ class Rest:
         self._shared = shared
         self._reload = reload
         self._loading: asyncio.Task[Pages] | None = None
+        self.tasks: set[asyncio.Task[object]] = set()
+        """The calls that run."""
 
     async def answer(self, route: Route, request: Request) -> None:
         """Raises ConnectionResetError when the caller has gone."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        try:
+            await self._answer(route, request)
+        finally:
+            self.tasks.discard(task)
+
+    async def _answer(self, route: Route, request: Request) -> None:
         if self._loading is None:
             self._loading = asyncio.create_task(self._load())
         pages = await asyncio.shield(self._loading)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 
-from rolltrace.v1 import gateway_service_pb2, policy_service_pb2, trace_pb2, trace_service_pb2
+from rolltrace.v1 import gateway_service_pb2, policy_service_pb2, trace_service_pb2
+from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1.session_service_pb2 import (
     BatchDeleteSessionsRequest,
     CreateSessionRequest,
@@ -21,6 +22,9 @@ from rolltrace.v1.session_service_pb2 import (
     GetSessionRequest,
 )
 from rolltrace.v1.worker_service_pb2 import DeregisterWorkerRequest, RegisterWorkerRequest
+from rolltrace_proxy.dialects.interface import NotTranslatableError
+from rolltrace_proxy.dialects.known import dialect_of
+from rolltrace_proxy.errors import Refused
 from rolltrace_proxy.health import worker_info
 from rolltrace_proxy.http1.interface import BodyBrokenError, BodyTooLargeError, Request
 from rolltrace_proxy.raw_json import write
@@ -30,10 +34,14 @@ from rolltrace_proxy.rest.errors import RestError, bad
 from rolltrace_proxy.rest.routes import Page, Route
 from rolltrace_proxy.rest.trace_record import TraceRecords, end_time
 from rolltrace_proxy.shared import Shared
+from rolltrace_proxy.translate import translation
+from rolltrace_store.errors import StoreError
 
 JSON = (("Content-Type", "application/json"),)
 MAX_BATCH = 10_000
 """Sessions that control deletes at once."""
+GROUP = 200
+"""Sessions that are sent at once."""
 PIECE = 128 << 10
 """Bytes of an array that are sent at once, or more."""
 
@@ -120,7 +128,7 @@ class Pages:
             if since is None or created >= since:
                 found.append((created, write(forms.session_info(session))))
         latest = heapq.nlargest(len(found) if limit is None else limit, found, key=itemgetter(0))
-        return b"[%b]" % b",".join(row for _, row in latest)
+        return _grouped([row for _, row in latest])
 
     async def _delete_session(self, route: Route, given: forms.Members) -> Answer:
         request = DeleteSessionRequest(session_id=route.name)
@@ -149,9 +157,10 @@ class Pages:
         return self._records(forms.names(given, "session_ids"), since, limit)
 
     async def _get_trace(self, route: Route, given: forms.Members) -> Answer:
-        request = trace_service_pb2.GetTraceRequest(trace_id=route.name, view=trace_pb2.TRACE_VIEW_FULL)
+        request = trace_service_pb2.GetTraceRequest(trace_id=route.name, view=pb.TRACE_VIEW_FULL)
         with _naming("Trace", route.name):
-            return TraceRecords().write((await self._control.traces.GetTrace(request)).trace)
+            trace = (await self._control.traces.GetTrace(request)).trace
+        return TraceRecords().write(trace, await self._as_chat(trace))
 
     async def _records(
         self, session_ids: Iterable[str], since: float | None, limit: int | None
@@ -163,8 +172,19 @@ class Pages:
                 if left == 0:
                     break
                 if since is None or end_time(trace) >= since:
-                    yield records.write(trace)
+                    yield records.write(trace, await self._as_chat(trace))
                     left = None if left is None else left - 1
+
+    async def _as_chat(self, trace: pb.Trace) -> bytes:
+        """The request of another API as a chat completion; nothing where it is one, or can't be made one."""
+        dialect = dialect_of(trace.endpoint)
+        if dialect is None:
+            return b""
+        store, names = self._shared.store, (trace.trace_id, trace.session_id)
+        try:
+            return (await translation(dialect, trace.request_json, *names, store)).body
+        except (NotTranslatableError, Refused, StoreError):
+            return b""
 
     # Workers.
 
@@ -224,6 +244,12 @@ async def _send(request: Request, members: AsyncIterator[bytes]) -> None:
         request.break_off()
     else:
         await request.end()
+
+
+async def _grouped(rows: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """Some members at a time, since each has its turn of the loop."""
+    for start in range(0, len(rows), GROUP):
+        yield b",".join(rows[start : start + GROUP])
 
 
 async def _joined(members: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

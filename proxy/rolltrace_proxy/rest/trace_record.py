@@ -17,9 +17,6 @@ from msgspec import Raw
 from msgspec.json import Decoder
 
 from rolltrace.v1 import trace_pb2 as pb
-from rolltrace_proxy.dialects.interface import Dialect, NotTranslatableError, Referring
-from rolltrace_proxy.dialects.known import dialect_of
-from rolltrace_proxy.errors import Refused
 from rolltrace_proxy.raw_json import NULL, Object, read, read_object, write
 
 _ID_SIZE = 4
@@ -40,8 +37,8 @@ class TraceRecords:
         self._ids = b""
         self._text = b""
 
-    def write(self, trace: pb.Trace) -> bytes:
-        """Of a FULL trace."""
+    def write(self, trace: pb.Trace, chat: bytes = b"") -> bytes:
+        """Of a FULL trace; `chat` is its request as a chat completion, where it was of another API."""
         request = read_object(trace.request_json)
         response = read_object(trace.response_json)
         first = trace.completions[0] if trace.completions else pb.Completion()
@@ -49,7 +46,7 @@ class TraceRecords:
             "trace_id": trace.trace_id,
             "session_id": trace.session_id,
             "model": trace.model,
-            "messages": _messages(trace, request),
+            "messages": _messages(read_object(chat) if chat else request),
             "prompt_token_ids": self._prompt(trace.prompt_token_ids),
             "response_message": _message(first),
             "completion_token_ids": ids(first.token_ids),
@@ -100,23 +97,11 @@ def _inner(given: bytes) -> bytes:
     return write(array("i", given).tolist())[1:-1]
 
 
-def _messages(trace: pb.Trace, request: Object | None) -> Raw:
-    """Of the request, in the form of chat completions whichever API it is in. None where it has none of its
-    own, as when it names an earlier call in place of the messages."""
-    dialect = dialect_of(trace.endpoint)
-    if dialect is not None and request is not None:
-        request = _translated(dialect, trace) or request
+def _messages(request: Object | None) -> Raw:
+    """What a reader of TraceRecord takes: a list of objects."""
     messages = (request or {}).get("messages", _NONE)
     parts = read(_PARTS, messages)
     return _NONE if parts is None or not all(map(_is_object, parts)) else messages
-
-
-def _translated(dialect: Dialect, trace: pb.Trace) -> Object | None:
-    try:
-        made = dialect.translate(trace.request_json, trace.trace_id)
-    except (NotTranslatableError, Refused):
-        return None
-    return None if isinstance(made, Referring) else read_object(made.body)
 
 
 def _is_object(part: Raw) -> bool:

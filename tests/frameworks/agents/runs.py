@@ -1,8 +1,9 @@
 """What surrounds each agent script: runs come in by stdin, and what the agent saw goes out by stdout.
 
-A run is a line of JSON, {"api", "base_url", "api_key", "model", "stream"}. Its answer is a line too: {"seen":
-[...]} with what the script's function for that API yielded, or {"failed": a traceback}. What a framework
-prints goes to stderr. Only the standard library: this runs in each framework's environment.
+A run is a line of JSON, {"api", "base_url", "api_key", "model", "stream"}, or {"program", "environment"} for
+a program that finds its way by environment variables. The answer is a line too: {"seen": [...]} with what the
+script's function for that API yielded, or {"failed": a traceback}. What a framework prints goes to stderr.
+Only the standard library: this runs in each framework's environment.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def serve(**agents: Agent) -> None:
     with asyncio.Runner() as runner:
         for line in sys.stdin:
             try:
-                said = {"seen": runner.run(_seen(agents, **json.loads(line)))}
+                order = json.loads(line)
+                saw = _followed(**order) if "program" in order else _seen(agents, **order)
+                said = {"seen": runner.run(saw)}
             except Exception:
                 said = {"failed": traceback.format_exc()}
             print(json.dumps(said), file=lines, flush=True)
@@ -50,3 +53,14 @@ async def _seen(
     if inspect.isasyncgen(saw):
         return [each async for each in saw]
     return await asyncio.to_thread(lambda: list(saw))  # some frameworks start a loop of their own
+
+
+async def _followed(*, program: str, environment: dict[str, str]) -> list[Seen]:
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        await asyncio.to_thread(exec, program, {})
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return []

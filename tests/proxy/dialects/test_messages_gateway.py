@@ -167,6 +167,15 @@ async def test_a_base_url_that_ends_as_openais_does(gate: Gateway) -> None:
     assert_whole(await gate.trace())
 
 
+async def test_the_sdks_beta_calls_are_the_same_calls(gate: Gateway) -> None:
+    """They have ?beta=true behind the path; Claude Code makes them."""
+    async with agent(gate) as client:
+        create: Any = client.beta.messages.create
+        message = await create(**TOOL, betas=["interleaved-thinking-2025-05-14"])
+    assert message.stop_reason == "tool_use"
+    assert_whole(await gate.trace())
+
+
 REPLIES: list[tuple[Reply, type[anthropic.APIStatusError], str]] = [
     (whole({"error": {"message": "no"}}, 400), anthropic.BadRequestError, "invalid_request_error"),
     (whole({"error": "Unauthorized"}, 401), anthropic.AuthenticationError, "authentication_error"),

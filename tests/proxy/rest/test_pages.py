@@ -15,7 +15,7 @@ import pytest
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1.trace_service_pb2 import GetTraceRequest
 from rolltrace.v1.worker_pb2 import WORKER_HEALTH_UNHEALTHY, Worker
-from rolltrace_proxy.rest import pages
+from rolltrace_proxy.rest import control, pages
 from rolltrace_proxy.rest.control import Control
 from rolltrace_store.interface import Store
 from rolltrace_store.session_key import session_key
@@ -89,6 +89,15 @@ async def test_sessions_are_listed_the_latest_first(rest: Rest) -> None:
     assert named(await rest.get(f"/sessions?since={since!r}"), "session_id") == ["a", "c"]
 
 
+async def test_a_long_list_of_sessions_is_whole(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "GROUP", 2)
+    monkeypatch.setattr(control, "SESSIONS", 3)
+    for name in "abcdefg":
+        await rest.post("/sessions", {"session_id": name})
+    assert named(await rest.get("/sessions"), "session_id") == list("gfedcba")
+    assert named(await rest.get("/sessions?limit=3"), "session_id") == list("gfe")
+
+
 async def test_a_deleted_session_is_gone_with_its_traces(rest: Rest) -> None:
     trace_id = await rest.call()
     assert await rest.ask("DELETE", "/sessions/s") == (200, {"deleted": 1})
@@ -150,6 +159,28 @@ async def test_a_stream_is_a_record_too(store: Store) -> None:
     assert (trace["completion_token_ids"], trace["logprobs"], trace["streamed"]) == (IDS, LOGPROBS, True)
     assert trace["response_message"] == {"role": "assistant", "content": "t0t1t2"}
     assert trace["token_counts"] == {"prompt": len(PROMPT), "completion": len(IDS)}
+
+
+async def test_calls_of_other_apis_are_shown_as_chat_completions(rest: Rest) -> None:
+    async def ask(path: str, **body: object) -> str:
+        async with rest.gate.http.post(rest.gate.url(path), json={"model": "m", **body}) as response:
+            assert response.status == 200
+            return str((await response.json())["id"])
+
+    first = await ask("responses", input="hi", instructions="be brief")
+    await ask("responses", input="and?", previous_response_id=first)
+    await ask("messages", max_tokens=9, system="be kind", messages=[{"role": "user", "content": "hi"}])
+    traces = rows(await rest.get("/sessions/s/traces"))
+    said = [[(each["role"], each["content"]) for each in rows(trace["messages"])] for trace in traces]
+    assert said == [
+        [("system", "be brief"), ("user", "hi")],
+        [("user", "hi"), ("assistant", "answer 0"), ("user", "and?")],
+        [("system", "be kind"), ("user", "hi")],
+    ]
+    assert named(traces, "endpoint") == ["responses", "responses", "messages"]
+    for trace in traces:
+        assert trace["response_message"] == {"role": "assistant", "content": "answer 0"}
+        assert await rest.get(f"/traces/{trace['trace_id']}") == trace
 
 
 async def test_a_failed_call_says_so(store: Store) -> None:
@@ -303,15 +334,34 @@ async def test_a_list_that_breaks_off_is_seen_to_have_no_end(
     await rest.call()
     monkeypatch.setattr(pages, "PIECE", 1)
 
-    async def broken(control: Control, session_id: str, most: int | None) -> AsyncIterator[pb.Trace]:
+    async def broken(asked: Control, session_id: str, most: int | None) -> AsyncIterator[pb.Trace]:
         yield pb.Trace(trace_id="t")
-        await control.traces.GetTrace(GetTraceRequest(trace_id="no id"))
+        await asked.traces.GetTrace(GetTraceRequest(trace_id="no id"))
 
     monkeypatch.setattr(Control, "all_traces", broken)
     async with rest.gate.http.get(rest.gate.proxy.url + "/sessions/s/traces") as response:
         assert response.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
+
+
+async def test_a_drain_lets_a_call_end(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(asked: Control, session_id: str, most: int | None) -> AsyncIterator[pb.Trace]:
+        begun.set()
+        await go_on.wait()
+        yield pb.Trace(trace_id="t", status=pb.CALL_STATUS_COMPLETED)
+
+    monkeypatch.setattr(Control, "all_traces", slow)
+    reading = asyncio.create_task(rest.get("/sessions/s/traces"))
+    await begun.wait()
+    draining = asyncio.create_task(rest.gate.proxy.drain())
+    await asyncio.sleep(0.05)
+    assert not draining.done()
+    go_on.set()
+    assert named(await reading, "trace_id") == ["t"]
+    await draining
 
 
 async def test_the_admin_token_opens_what_belongs_to_no_session(store: Store) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import random
 import sqlite3
 import subprocess
 import sys
@@ -21,12 +23,13 @@ from rolltrace_store.rllm import __main__ as command
 from rolltrace_store.rllm import importing
 from rolltrace_store.rllm.source import SourceError, opened
 from tests.store.processes import options
-from tests.store.rllm.samples import File, record, streamed
+from tests.store.rllm.samples import File, record, request, streamed
+from tests.store.test_check import findings_in
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> File:
-    return File(tmp_path / "it's 100%.db")
+    return File(tmp_path / "it's what? 100%41.db")
 
 
 @pytest.fixture
@@ -292,6 +295,18 @@ async def test_large_records_go_few_at_a_time(file: File, monkeypatch: pytest.Mo
 def test_the_source_cannot_be_written(file: File) -> None:
     with pytest.raises(SourceError, match="readonly"), opened(file.path) as source:
         source._connection.execute("DELETE FROM traces")  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_an_image_is_kept_with_the_request(file: File, db: Path) -> None:
+    url = "data:image/png;base64," + base64.b64encode(random.Random(1).randbytes(200_000)).decode()
+    content = [{"type": "image_url", "image_url": {"url": url}}]
+    asked = request(messages=[{"role": "user", "content": content}])
+    for _ in range(3):
+        file.add(record(raw_request=asked))
+    assert await importing_(file, db) == counts(3, sessions=1)
+    for trace in await stored(db, "s"):
+        assert json.loads(trace.request_json) == asked
+    assert findings_in(db) == []
 
 
 def test_sound_after_it(file: File, db: Path, capsys: pytest.CaptureFixture[str]) -> None:
