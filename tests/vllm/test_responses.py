@@ -167,9 +167,11 @@ def test_the_typed_stream_is_the_one_that_vllm_would_have_sent(gateway: Gateway,
     asked = {**body, "enable_response_messages": True}
     plain = list(direct.stream(f"{gateway.worker_url}/v1/responses", asked))
     assert_all_captured(only_trace(gateway, session_id), plain[-1]["response"])
-    assert without_repeats([event.type for event in events]) == without_repeats(
-        [event["type"] for event in plain[:-1]] + [last.type]
-    )
+    types = without_repeats([event.type for event in events])
+    theirs = without_repeats([*[event["type"] for event in plain[:-1]], last.type])
+    # vLLM ends a call when the next begins; here parallel calls end together.
+    several = len([item for item in last.response.output if item.type == "function_call"]) > 1
+    assert (sorted(types) == sorted(theirs)) if several else (types == theirs)
     # vLLM's stream leaves out the log-probabilities of what has no text; its whole answer does not.
     native = directly(gateway, body) if "include" in body else plain[-1]["response"]
     assert_same(meaning(last.response.model_dump(mode="json")), meaning(native))
