@@ -10,7 +10,7 @@ PROTOS  := $(wildcard proto/rolltrace/v1/*.proto)
 SERVICES = $(shell grep -l '^service ' $(PROTOS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check stubs check-stubs faults bench bench-peers bench-micro bounds soak test-vllm test-rllm test-frameworks fuzz clean
+.PHONY: help setup run demo test check stubs check-stubs faults bench bench-peers bench-micro bounds soak test-vllm test-engines test-rllm test-frameworks fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -105,6 +105,15 @@ test-vllm: $(VENV)/.develops ## the end-to-end suite on a real vLLM on the CPU (
 	@tests/vllm/server/install.sh
 	@$(BIN)/python -m pytest tests/vllm -m vllm --timeout 900
 
+test-engines: $(VENV)/.develops .engines/llamacpp/.ready ## a real llama.cpp on the CPU (about 200 MB), with a tiny model made here
+	@$(BIN)/python -m pytest tests/engines -m engines --timeout 300
+
+.engines/llamacpp/.ready: tests/engines/server/model.py
+	@echo "installing llama.cpp into $(@D) ..." >&2
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@timeout 600 $(@D)/bin/python -m pip install -qq --disable-pip-version-check xllamacpp==2026.10.11549 gguf==0.19.0
+	@$(@D)/bin/python $< $(@D)/tiny.gguf && touch $@
+
 # Each framework has an environment of its own, of the versions in the table.
 FRAMEWORKS := $(shell awk '/^[^\#]/ {print $$1}' tests/frameworks/versions.txt)
 test-frameworks: $(VENV)/.develops $(FRAMEWORKS:%=.frameworks/%/.ready) ## eight agent frameworks through the gateway to the real vLLM, beside a direct connection
@@ -131,5 +140,5 @@ fuzz: .venv-fuzz/.ready ## every fuzzing target for its share of MINUTES=60, gui
 	@.venv-fuzz/bin/python -m tests.fuzz $(or $(MINUTES),60) $(TARGETS)
 
 clean: ## remove what the other targets made, but for data
-	@rm -rf .venv .venv-fuzz .fuzz .stubs .peers .frameworks .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	@rm -rf .venv .venv-fuzz .engines .fuzz .stubs .peers .frameworks .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,10 +1,10 @@
 """Which engine a worker runs, from what it says of itself. Decisions only.
 
 The listing of its models tells first, since every model has an `owned_by`: vLLM writes "vllm"
-(entrypoints/serve/engine/protocol.py), SGLang "sglang" (srt/entrypoints/openai/protocol.py), and who writes
-anything else is neither. A server whose listing can't be read, for a key that is not its own or since a
-router hides it, is asked at paths that only one engine has. What none of this tells stays unknown, "":
-only a server that says what it is gets another treatment than before.
+(entrypoints/serve/engine/protocol.py), SGLang "sglang" (srt/entrypoints/openai/protocol.py), llama.cpp
+"llamacpp", and who writes anything else is none of them. A server whose listing can't be read, for a key that
+is not its own or since a router hides it, is asked at paths that only one engine has. What none of this tells
+stays unknown, "": only a server that says what it is gets another treatment than before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Object = dict[str, Json]
 
-VLLM, SGLANG, OTHER, UNKNOWN = "vllm", "sglang", "openai", ""
+VLLM, SGLANG, LLAMACPP, OTHER, UNKNOWN = "vllm", "sglang", "llamacpp", "openai", ""
 
 
 class Listing(NamedTuple):
@@ -36,7 +36,7 @@ def listing_of(status: int, body: bytes) -> Listing | None:
 
 
 def engine_of(listing: Listing) -> str:
-    return next((engine for engine in (VLLM, SGLANG) if engine in listing.owners), OTHER)
+    return next((engine for engine in (VLLM, SGLANG, LLAMACPP) if engine in listing.owners), OTHER)
 
 
 def is_vllm(version: Object) -> bool:

@@ -18,7 +18,7 @@ from rolltrace_store.names import check_worker_id
 from rolltrace_store.worker_tls import check_ca_pem
 from rolltrace_store.worker_url import take_apart, worker_id_of
 
-ENGINES = ("", "vllm", "sglang", "openai")
+ENGINES = ("", "vllm", "sglang", "llamacpp", "openai")
 MAX_WEIGHT = 1000.0
 DEFAULT_API_PATH = "/v1"
 OUTPUT_ONLY = ("health", "health_message", "health_change_time", "register_time", "detected_engine")
@@ -150,7 +150,7 @@ def _complete(worker: pb.Worker) -> None:
         )
     if worker.engine not in ENGINES:
         raise InvalidArgumentError(
-            "worker.engine", f"worker.engine {worker.engine!r} is not one of vllm, sglang, openai"
+            "worker.engine", f"worker.engine {worker.engine!r} is not one of vllm, sglang, llamacpp, openai"
         )
     if not (worker.api_key.isascii() and worker.api_key.isprintable()):
         raise InvalidArgumentError("worker.api_key", "worker.api_key holds what no header field can hold")

@@ -113,3 +113,5 @@ def fill(trace: pb.Trace, captured: Captured) -> None:
     if captured.usage is not None:
         trace.usage.CopyFrom(captured.usage)
     trace.model = trace.model or captured.model
+    if captured.policy_version:
+        trace.policy_version = captured.policy_version

@@ -15,11 +15,13 @@ from msgspec.json import Decoder
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_proxy import gaps
+from rolltrace_proxy.beside import KEYS, VERSION_KEY, Beside
 from rolltrace_proxy.gaps import Gaps
 from rolltrace_proxy.prompts import ReadPrompt
 from rolltrace_proxy.raw_json import ANYTHING, INTEGER, OBJECT, STRING, Object, given, read, read_member
 from rolltrace_proxy.rewrite import Rewrite
 from rolltrace_proxy.tokens import PROMPT_KEY, LateTokens, Tokens, pack_text
+from rolltrace_store.cutting import Blobs
 
 # vLLM's (FinishReason), and those of the OpenAI API.
 FINISH_REASONS = frozenset(
@@ -42,6 +44,8 @@ class Captured:
     model: str = ""
     # As the worker reports it; empty when it does not.
     policy_version: str = ""
+    # The arrays that completions name, if they name any.
+    blobs: Blobs | None = None
     # What the worker said went wrong; None when it said nothing of the kind.
     error: str | None = None
 
@@ -67,6 +71,7 @@ class Reader:
         self.error: str | None = None
         self.model = ""
         self._rewrite = rewrite
+        self._beside = Beside(self.gaps, rewrite.engine)
         self._kind = LateTokens if rewrite.late else Tokens
         self._read_ids = read_prompt
         # Packed: thousands of streams hold theirs at once, and a list of numbers takes ten times as much.
@@ -82,6 +87,8 @@ class Reader:
         if not self.model:
             self.model = read_member(STRING, top, "model") or ""
         self._read_prompt(given(top, PROMPT_KEY), None)
+        if VERSION_KEY in top:
+            self._beside.read_top(top)
         usage = read_member(_USAGE, top, "usage")
         if usage is not None:
             self._usage = usage
@@ -96,6 +103,8 @@ class Reader:
             tokens = self._tokens[index] = self._kind(index, self.gaps)
         echoed = self.prompt_count if self._rewrite.echoes and not tokens.count else 0
         tokens.add(choice, speaks=speaks, echoed=echoed)
+        if not KEYS.isdisjoint(choice):
+            self._beside.read_choice(choice, index)
         reason = given(choice, "finish_reason")
         if reason is not None:
             self._finish_reasons[index] = self._finish_reason(reason, index)
@@ -152,6 +161,8 @@ class Reader:
         usage = self._usage if self._usage_is_whole or len(completions) == 1 else None
         if ended and completions and usage is not None:
             self._compare(usage)
+        for completion in completions:
+            self._beside.fill(completion)
         return Captured(
             prompt_token_ids=self._prompt or b"",
             completions=completions,
@@ -159,6 +170,8 @@ class Reader:
             usage=None if usage is None else usage_message(usage),
             gaps=self.gaps.messages(),
             model=self.model,
+            policy_version=self._beside.version,
+            blobs=self._beside.blobs or None,
             error=self.error,
         )
 
@@ -176,12 +189,12 @@ class Reader:
 
     def _compare(self, usage: UsageFields) -> None:
         """Against the ids, where all of them are there."""
-        if self.gaps.has(gaps.TOKEN_IDS, gaps.PROMPT_TOKEN_IDS):
-            return
         sampled = sum(tokens.count for tokens in self._tokens.values())
-        if sampled != usage.completion_tokens:
+        if sampled != usage.completion_tokens and not self.gaps.has(gaps.TOKEN_IDS):
             said = f"{sampled} sampled ids, but usage counts {usage.completion_tokens}"
             self.gaps.note(gaps.MISMATCH, said)
+        if self.gaps.has(gaps.PROMPT_TOKEN_IDS):
+            return
         prompt = self.prompt_count
         if prompt != usage.prompt_tokens and not self._prompts_differ:
             self.gaps.note(gaps.MISMATCH, f"{prompt} prompt ids, but usage counts {usage.prompt_tokens}")

@@ -20,6 +20,7 @@ from rolltrace_proxy.capture import Captured
 from rolltrace_proxy.errors import Fault, Refused, of_store
 from rolltrace_proxy.metrics import Metrics
 from rolltrace_proxy.unrecorded import Unrecorded
+from rolltrace_store.cutting import NO_BLOBS
 from rolltrace_store.errors import StoreError
 from rolltrace_store.interface import Commit, Store
 
@@ -63,7 +64,7 @@ class Recorder:
         trace = call.trace()
         fill(trace, captured)
         begun = time.monotonic()
-        recording = asyncio.ensure_future(self._store.append_trace(trace))
+        recording = asyncio.ensure_future(self._store.append_trace(trace, captured.blobs or NO_BLOBS))
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def settle(done: asyncio.Future[Commit]) -> None:

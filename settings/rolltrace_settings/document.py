@@ -32,7 +32,7 @@ workers:
     model_name: my-model            # serves this one alone
     weight: 2                       # takes twice its share of the sessions
     api_key: sk-local               # sent in place of the agent's own
-    engine: vllm                    # vllm, sglang or openai; found out by asking when it is not given
+    engine: vllm                    # or sglang, llamacpp, openai; found out by asking when not given
   - url: https://10.0.0.9:8000
     ca_file: /etc/rolltrace/ca.pem  # its certificate must descend from one of these
     worker_id: gpu-9                # its name; made from the URL when it is not given

@@ -18,7 +18,7 @@ from rolltrace_settings.settings import DECLARATIONS, Declaration, Settings, Wor
 from rolltrace_settings.sources import Given, WorkerFields
 
 WORKER_FIELDS = tuple(f.name for f in fields(WorkerSetting))
-ENGINES = ("vllm", "sglang", "openai")
+ENGINES = ("vllm", "sglang", "llamacpp", "openai")
 MAX_WEIGHT = 1000.0
 _WORKER_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 

@@ -34,7 +34,8 @@ def models(owner: str, *names: str) -> Pages:
 SERVERS: list[tuple[Pages, str]] = [
     ({"/v1/models": models("vllm")}, "vllm"),
     ({"/v1/models": models("sglang")}, "sglang"),
-    ({"/v1/models": models("llamacpp")}, "openai"),
+    ({"/v1/models": models("llamacpp")}, "llamacpp"),
+    ({"/v1/models": models("somebody")}, "openai"),
     ({"/v1/models": models("vllm", "base", "adapter")}, "vllm"),
     ({"/v1/models": {"data": [{"id": "m"}]}}, "openai"),
     ({"/v1/models": 401, "/version": {"version": "0.32.0"}}, "vllm"),
@@ -112,7 +113,7 @@ async def test_another_server_at_the_same_url_is_asked_again(store: Store) -> No
         assert gone.detected_engine == "vllm"
 
         async def answer(request: web.Request) -> web.Response:
-            return web.json_response(models("llamacpp"))
+            return web.json_response(models("somebody"))
 
         runner = web.ServerRunner(web.Server(answer))  # type: ignore[arg-type]  # its type is narrower than its use
         await runner.setup()

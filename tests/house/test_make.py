@@ -20,6 +20,7 @@ PROMISED = {
         "bounds",
         "soak",
         "test-vllm",
+        "test-engines",
         "test-rllm",
         "test-frameworks",
         "fuzz",

@@ -16,6 +16,7 @@ from rolltrace.v1 import worker_pb2
 from rolltrace.v1.session_pb2 import Session
 from rolltrace_proxy.server import Proxy, serve
 from rolltrace_settings.settings import Settings
+from rolltrace_store.cutting import NO_BLOBS, Blobs
 from rolltrace_store.errors import StoreError
 from rolltrace_store.interface import Commit, ReadView, RunningCall, Store, WriteView
 from tests.proxy.scripted import ScriptedWorker
@@ -83,15 +84,15 @@ class HeldStore:
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
-    async def append_trace(self, trace: pb.Trace) -> Commit:
-        return await asyncio.shield(self._append(trace))
+    async def append_trace(self, trace: pb.Trace, blobs: Blobs = NO_BLOBS) -> Commit:
+        return await asyncio.shield(self._append(trace, blobs))
 
-    async def _append(self, trace: pb.Trace) -> Commit:
+    async def _append(self, trace: pb.Trace, blobs: Blobs) -> Commit:
         self.reached.set()
         await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return await self._store.append_trace(trace)
+        return await self._store.append_trace(trace, blobs)
 
     def as_store(self) -> Store:
         return cast("Store", self)

@@ -12,6 +12,7 @@ import pytest
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace.v1.session_pb2 import Session, SessionLimits
 from rolltrace_proxy.unrecorded import Unrecorded
+from rolltrace_store.cutting import NO_BLOBS, Blobs
 from rolltrace_store.errors import SealedError, SessionDeletedError, StoreError, StoreFullError
 from rolltrace_store.interface import Commit, Store
 from tests.proxy.answers import IDS, chat_answer, chat_chunks, ids
@@ -29,10 +30,10 @@ class RefusingStore(HeldStore):
         self.gate.set()
         self._refused = refused
 
-    async def append_trace(self, trace: pb.Trace) -> Commit:
+    async def append_trace(self, trace: pb.Trace, blobs: Blobs = NO_BLOBS) -> Commit:
         if trace.trace_id == self._refused:
             raise StoreError("it cannot be recorded")
-        return await super().append_trace(trace)
+        return await super().append_trace(trace, blobs)
 
 
 GIVE_UP = {"x-should-retry": "false"}

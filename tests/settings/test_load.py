@@ -206,7 +206,7 @@ def test_wrong_files(tmp_path: Path, text: str, message: str) -> None:
         ("api_key: 123456", "api_key: the value is not text; put it in quotes"),
         ("weight: 0", "weight: 0 is not a number above 0, at most 1000"),
         ("weight: .nan", "weight: nan is not a number above 0, at most 1000"),
-        ("engine: vlm", "engine: 'vlm' is not one of vllm, sglang, openai; did you mean vllm?"),
+        ("engine: vlm", "engine: 'vlm' is not one of vllm, sglang, llamacpp, openai; did you mean vllm?"),
         ("api_path: v1", "api_path: 'v1' does not begin with a slash"),
     ],
 )

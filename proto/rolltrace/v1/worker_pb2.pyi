@@ -103,8 +103,8 @@ class Worker(google.protobuf.message.Message):
     api_key: builtins.str
     """Sent to the worker as a bearer token in place of the agent's own. Input only: never returned."""
     engine: builtins.str
-    """"vllm", "sglang" or "openai" (any other server of that API), which decides what it is asked for and where
-    its answers are read. Empty: what detected_engine says, or "vllm" until something is detected.
+    """"vllm", "sglang", "llamacpp" or "openai" (any other server of that API), which decides what it is asked for
+    and where its answers are read. Empty: what detected_engine says, or "vllm" until something is detected.
     """
     state: Global___WorkerState.ValueType
     """Whether the operator lets calls go to it."""
@@ -118,9 +118,9 @@ class Worker(google.protobuf.message.Message):
     """PEM certificates that an "https" worker's own must descend from, instead of the system's."""
     detected_engine: builtins.str
     """What the server said it is when it was found to answer health checks, and again after one that failed:
-    "vllm" or "sglang" by the owned_by of its {url}{api_path}/models, or, when it gives no listing of models,
-    by a path that only this engine has; "openai" for a listing of any other owner. Empty: not asked yet, or
-    it does not tell, e.g. since it asks for another api_key. Output only.
+    "vllm", "sglang" or "llamacpp" by the owned_by of its {url}{api_path}/models, or, when it gives no listing
+    of models, by a path that only this engine has; "openai" for a listing of any other owner. Empty: not
+    asked yet, or it does not tell, e.g. since it asks for another api_key. Output only.
     """
     @property
     def model_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from rolltrace.v1.worker_pb2 import Worker
 from rolltrace_proxy.engines.interface import Engine
+from rolltrace_proxy.engines.llamacpp import LLAMACPP
 from rolltrace_proxy.engines.openai import OPENAI
 from rolltrace_proxy.engines.sglang import SGLANG
 from rolltrace_proxy.engines.vllm import VLLM
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (VLLM, SGLANG, OPENAI)}
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (VLLM, SGLANG, LLAMACPP, OPENAI)}
 
 
 def engine_of(worker: Worker) -> Engine:

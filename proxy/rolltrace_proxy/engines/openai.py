@@ -10,7 +10,7 @@ from __future__ import annotations
 from rolltrace_proxy.engines.interface import Array, Ask, Controls, Engine
 from rolltrace_proxy.raw_json import Object
 
-_UNASKED = "this API has no token ids; a worker that has some needs its own engine (vllm, sglang)"
+_UNASKED = "this API has no token ids; a worker that has some needs its own engine (vllm, sglang, llamacpp)"
 
 
 class _Openai:
