@@ -21,7 +21,7 @@ async def ask_engine(worker: Worker, timeout: float) -> str | None:
     if answer is None:
         return None
     listing = listing_of(*answer)
-    told = engine_of(listing) if listing else await _told_by_path(worker, timeout)
+    told = engine_of(listing) if listing and listing.owners else await _told_by_path(worker, timeout)
     for doubt in doubts(worker.engine, told, list(worker.model_names), listing):
         log.warning("worker %s: %s", worker.worker_id, doubt)
     return told

@@ -2,9 +2,10 @@
 
 The listing of its models tells first, since every model has an `owned_by`: vLLM writes "vllm"
 (entrypoints/serve/engine/protocol.py), SGLang "sglang" (srt/entrypoints/openai/protocol.py), llama.cpp
-"llamacpp", and who writes anything else is none of them. A server whose listing can't be read, for a key that
-is not its own or since a router hides it, is asked at paths that only one engine has. What none of this tells
-stays unknown, "": only a server that says what it is gets another treatment than before.
+"llamacpp", and who writes anything else is none of them. A server whose listing names no owner or can't be
+read, for a key that is not its own or since a router hides it, is asked at paths that only one engine has.
+What none of this tells stays unknown, "": only a server that says what it is gets another treatment than
+before.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """A record of rLLM's gateway as a trace. Pure.
 
-Rules. Nothing is invented: what a record lacks is a capture gap. It never has the HTTP status, nor the body
-that the agent sent: so every trace has gaps, and those of its tokens say by their kind whether it can be
-trained on. A record is one call of one session. If it is filed under others too, those get copies, whose
-trace ids are made from both names, so that they come out the same each time.
+Rules. Nothing is invented: what a record lacks of tokens, messages or its request is a capture gap. Every
+trace carries the label IMPORTED_FROM, which says what none of these can have: an HTTP status (it is 0), and
+a request without what rLLM's gateway had put into it. A record is one call of one session. If it is filed
+under others too, those get copies, whose trace ids are made from both names, so that they come out the same
+each time.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ _BY_OBJECT = {
     "message": "messages",
 }
 _BY_REQUEST = {"messages": "chat/completions", "prompt": "completions"}
-_REQUEST = "the body is as rLLM's gateway sent it on, with what it asks for itself"
-_WHOLE = "rLLM's gateway kept no HTTP status"
-_STREAM = "rLLM's gateway kept no HTTP status, and of a stream not the answer itself"
+IMPORTED_FROM = "imported_from"
+_ORIGIN = "rllm-model-gateway"
+_UNSAID = "of a stream that has no message, rLLM's gateway kept nothing that was said"
 
 
 def trace_id_of(record: Object, trace_id: str, session_id: str) -> str:
@@ -80,6 +81,7 @@ def _trace(record: Object, trace_id: str, session_id: str, created: float) -> pb
     _read_times(trace, record, created)
     _read_request(trace, record, gaps)
     _read_answer(trace, record, gaps)
+    trace.labels[IMPORTED_FROM] = _ORIGIN
     for name, value in an_object(record.get("metadata")).items():
         trace.labels[name] = value if isinstance(value, str) else written(value).decode()
     if trace.trace_id != trace_id:
@@ -109,7 +111,6 @@ def _read_request(trace: pb.Trace, record: Object, gaps: Gaps) -> None:
     request, messages = an_object(record.get("raw_request")), a_list(record.get("messages"))
     if request:
         trace.request_json = written(request)
-        gaps[pb.CAPTURE_GAP_KIND_REQUEST, None] = _REQUEST
     elif messages:
         trace.request_json = written({"model": trace.model, "messages": messages})
         gaps[pb.CAPTURE_GAP_KIND_REQUEST, None] = "of the request only model and messages were recorded"
@@ -119,10 +120,11 @@ def _read_request(trace: pb.Trace, record: Object, gaps: Gaps) -> None:
 
 def _read_answer(trace: pb.Trace, record: Object, gaps: Gaps) -> None:
     response = record.get("raw_response")
-    gaps[pb.CAPTURE_GAP_KIND_UNREADABLE, None] = _STREAM if response is None else _WHOLE
     trace.status = pb.CALL_STATUS_COMPLETED
     if response is None:
         read_stream(trace, record, an_object(record.get("raw_request")), gaps)
+        if not trace.response_json:
+            gaps[pb.CAPTURE_GAP_KIND_UNREADABLE, None] = _UNSAID
         if not trace.completions[0].finish_reason:
             trace.status = pb.CALL_STATUS_UNSPECIFIED
             trace.error.code = "end_not_recorded"

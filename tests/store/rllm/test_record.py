@@ -10,12 +10,9 @@ import pytest
 
 from rolltrace.v1 import trace_pb2 as pb
 from rolltrace_store.names import check_trace_id
-from rolltrace_store.rllm.record import ORIGINAL_ID, trace_of
+from rolltrace_store.rllm.record import IMPORTED_FROM, ORIGINAL_ID, trace_of
 from rolltrace_store.rllm.values import RecordError
 from tests.store.rllm.samples import END, LATENCY_MS, Json, choice, record, request, response, streamed
-
-GAPS = {"REQUEST": None, "UNREADABLE": None}
-"""Every trace has them: the agent's body and the HTTP status are not in a record."""
 
 
 def made(data: Json, session_id: str = "s") -> pb.Trace:
@@ -54,8 +51,8 @@ def test_an_answer_in_one_piece() -> None:
     assert (trace.usage.prompt_tokens, trace.usage.completion_tokens) == (3, 2)
     assert trace.latency.ToNanoseconds() == LATENCY_MS * 1e6
     assert trace.admit_time.ToNanoseconds() == (END - 0.25) * 1e9
-    assert dict(trace.labels) == {"task": "gsm8k", "seed": "3"}
-    assert gaps(trace) == GAPS
+    assert dict(trace.labels) == {"task": "gsm8k", "seed": "3", "imported_from": "rllm-model-gateway"}
+    assert gaps(trace) == {}
     assert not trace.HasField("time_to_first_token")
 
 
@@ -76,7 +73,7 @@ def test_every_choice_is_read_from_the_workers_answer() -> None:
     trace = made(record(raw_response=response(choice(1, [9, 10], [-2, -3]), choice(0))))
     assert [(each.index, ids(each.token_ids)) for each in trace.completions] == [(1, [9, 10]), (0, [7, 8])]
     assert floats(trace.completions[0].logprobs) == [-2.0, -3.0]
-    assert gaps(trace) == GAPS
+    assert gaps(trace) == {}
 
 
 def test_a_log_probability_that_was_dropped_is_put_back_where_it_lacks() -> None:
@@ -84,7 +81,7 @@ def test_a_log_probability_that_was_dropped_is_put_back_where_it_lacks() -> None
     (completion,) = made(data).completions
     first, second = floats(completion.logprobs)
     assert (math.isnan(first), second) == (True, -1.5)
-    assert gaps(made(data)) == {**GAPS, "LOGPROBS": 0}
+    assert gaps(made(data)) == {"LOGPROBS": 0}
 
 
 @pytest.mark.parametrize("logprobs", [[-0.5], [-0.5, -1.5, -2.5]])
@@ -93,7 +90,7 @@ def test_log_probabilities_that_do_not_line_up_are_not_shown(logprobs: list[floa
         trace = made(data)
         assert ids(trace.completions[0].token_ids) == [7, 8]
         assert trace.completions[0].logprobs == b""
-        assert gaps(trace) == {**GAPS, "MISMATCH": 0}
+        assert gaps(trace) == {"MISMATCH": 0}
 
 
 def test_what_the_worker_did_not_give_is_a_gap() -> None:
@@ -101,13 +98,13 @@ def test_what_the_worker_did_not_give_is_a_gap() -> None:
     answer = {**response(bare), "prompt_token_ids": None}
     data = record(raw_response=answer, completion_token_ids=[], prompt_token_ids=[], logprobs=None)
     trace = made(data)
-    assert gaps(trace) == {**GAPS, "PROMPT_TOKEN_IDS": None, "TOKEN_IDS": 0, "FINISH_REASON": 0}
-    assert gaps(made(streamed(logprobs=None))) == {**GAPS, "LOGPROBS": 0}
+    assert gaps(trace) == {"PROMPT_TOKEN_IDS": None, "TOKEN_IDS": 0, "FINISH_REASON": 0}
+    assert gaps(made(streamed(logprobs=None))) == {"LOGPROBS": 0}
 
 
 def test_a_number_of_ids_that_usage_contradicts() -> None:
     answer = {**response(), "usage": {"prompt_tokens": 3, "completion_tokens": 5}}
-    assert gaps(made(record(raw_response=answer))) == {**GAPS, "MISMATCH": None}
+    assert gaps(made(record(raw_response=answer))) == {"MISMATCH": None}
     half = {**response(), "usage": {"prompt_tokens": 3}}
     assert not made(record(raw_response=half)).HasField("usage")
 
@@ -122,7 +119,7 @@ def test_a_stream() -> None:
     answer = {"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
     assert json.loads(trace.response_json) == answer
     assert (trace.usage.prompt_tokens, trace.usage.completion_tokens) == (3, 2)
-    assert gaps(trace) == GAPS
+    assert gaps(trace) == {}
 
 
 def test_the_pieces_of_a_streams_tool_calls_are_joined() -> None:
@@ -146,13 +143,13 @@ def test_a_stream_of_several_choices_is_a_mixture_that_nobody_can_take_apart() -
     (completion,) = trace.completions
     assert (completion.token_ids, completion.logprobs, completion.message_json) == (b"", b"", b"")
     assert trace.response_json == b""
-    assert gaps(trace) == {**GAPS, "TOKEN_IDS": 0, "LOGPROBS": 0}
+    assert gaps(trace) == {"TOKEN_IDS": 0, "LOGPROBS": 0, "UNREADABLE": None}
 
 
 def test_a_stream_without_an_end_has_no_status() -> None:
     trace = made(streamed(finish_reason=None))
     assert (trace.status, trace.error.code) == (pb.CALL_STATUS_UNSPECIFIED, "end_not_recorded")
-    assert gaps(trace) == {**GAPS, "FINISH_REASON": 0}
+    assert gaps(trace) == {"FINISH_REASON": 0}
     assert ids(trace.completions[0].token_ids) == [7, 8]
 
 
@@ -172,9 +169,10 @@ def test_completions_of_text() -> None:
     assert floats(trace.completions[0].logprobs) == [-0.5, -1.5]
     message = {"role": "assistant", "content": " stay"}
     assert json.loads(trace.completions[0].message_json) == message
-    assert gaps(trace) == GAPS
+    assert gaps(trace) == {}
     stream = made(streamed(raw_request={"prompt": "x"}, response_message={"role": "assistant"}))
     assert (stream.endpoint, stream.completions[0].message_json) == ("completions", b"")
+    assert gaps(stream) == {"UNREADABLE": None}
 
 
 @pytest.mark.parametrize(
@@ -198,13 +196,13 @@ def test_an_error_is_one(answer: Json, message: str) -> None:
 def test_an_answer_without_choices_is_of_an_endpoint_without_tokens() -> None:
     trace = made(record(raw_response={"object": "list", "data": []}, raw_request={}, messages=[]))
     assert (trace.endpoint, trace.status) == ("", pb.CALL_STATUS_COMPLETED)
-    assert gaps(trace) == {**GAPS, "ENDPOINT": None}
+    assert gaps(trace) == {"ENDPOINT": None, "REQUEST": None}
 
 
 def test_messages_stand_for_a_request_that_was_not_kept() -> None:
     trace = made(record(raw_request=None))
     assert json.loads(trace.request_json) == {"model": "m", "messages": request()["messages"]}
-    assert gaps(trace) == GAPS
+    assert gaps(trace) == {"REQUEST": None}
 
 
 def test_ids_come_out_the_same_each_time_and_differ_by_session() -> None:
@@ -258,4 +256,4 @@ def test_a_field_of_another_shape_costs_what_it_holds_alone(junk: object) -> Non
                 except RecordError:
                     continue
                 assert trace.session_id == "s"
-                assert gaps(trace).keys() >= GAPS.keys()
+                assert trace.labels[IMPORTED_FROM]
