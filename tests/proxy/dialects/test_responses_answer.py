@@ -261,6 +261,31 @@ def test_what_is_no_chat_completion_goes_on_as_it_is() -> None:
         assert after == body
 
 
+def token(delta: Json, name: str, finish_reason: str | None = None) -> bytes:
+    content: list[Json] = [{"token": name, "logprob": -1.0, "bytes": None, "top_logprobs": []}]
+    return chunk(delta, finish_reason, logprobs={"content": content})
+
+
+def test_a_text_has_the_log_probabilities_of_its_own_tokens() -> None:
+    chunks = [
+        token({"reasoning": "hm"}, "hm"),
+        token({}, "half"),
+        token({"content": "A"}, "A"),
+        token({}, "<call>"),
+        token(call(0, "{}", id="a", name="f"), "{}"),
+        token({}, "</call>"),
+        token({"content": "B"}, "B"),
+        token({}, "end", "stop"),
+        DONE,
+    ]
+    response = streamed(chunks, include=LOGPROBS)
+    texts = [item["content"][0] for item in response["output"] if item["type"] == "message"]
+    told = [[(entry["token"], entry["bytes"]) for entry in text["logprobs"]] for text in texts]
+    assert told == [[("half", []), ("A", [])], [("</call>", []), ("B", []), ("end", [])]]
+    for item in streamed(chunks)["output"]:
+        assert not any(part.get("logprobs") for part in item.get("content", []))
+
+
 FRAGMENTS = st.lists(
     st.one_of(
         st.tuples(st.just("reasoning"), st.text(max_size=4)),
