@@ -41,6 +41,7 @@ class Fault(enum.StrEnum):
     NO_WORKER = "no_worker"
     UNREACHABLE = "worker_unreachable"
     DISCONNECTED = "upstream_disconnected"
+    UNTRANSLATABLE = "untranslatable_answer"
     TIMEOUT_CONNECT = "timeout_connect"
     TIMEOUT_FIRST_BYTE = "timeout_first_byte"
     TIMEOUT_IDLE = "timeout_idle"
@@ -73,6 +74,7 @@ _TABLE: dict[Fault, tuple[int, str]] = {
     Fault.NO_WORKER: (503, _SERVER),
     Fault.UNREACHABLE: (502, _SERVER),
     Fault.DISCONNECTED: (502, _SERVER),
+    Fault.UNTRANSLATABLE: (502, _SERVER),
     Fault.TIMEOUT_CONNECT: (504, _SERVER),
     Fault.TIMEOUT_FIRST_BYTE: (504, _SERVER),
     Fault.TIMEOUT_IDLE: (504, _SERVER),
@@ -86,6 +88,7 @@ _UPSTREAM = frozenset(
     {
         Fault.UNREACHABLE,
         Fault.DISCONNECTED,
+        Fault.UNTRANSLATABLE,
         Fault.TIMEOUT_CONNECT,
         Fault.TIMEOUT_FIRST_BYTE,
         Fault.TIMEOUT_IDLE,

@@ -27,7 +27,7 @@ from rolltrace_proxy import headers, retry, routing
 from rolltrace_proxy.answer import Answer, Untouched, WholeAnswer, answer_for
 from rolltrace_proxy.call import BEFORE_ADMISSION, Call, Event, State, new_trace_id
 from rolltrace_proxy.capture import Captured
-from rolltrace_proxy.dialects.answer import translated, worded
+from rolltrace_proxy.dialects.answer import TranslatedWhole, translated, worded
 from rolltrace_proxy.dialects.interface import Translation, Wording
 from rolltrace_proxy.dialects.known import carries_tokens, dialect_of, wording_of
 from rolltrace_proxy.engines.known import engine_of
@@ -266,7 +266,7 @@ class Exchange:
     async def _pass_on(self, plan: Rewrite, response: Response) -> Answer:
         """Each piece goes on as it comes, but for the end, which waits until the call is recorded."""
         answer = self._answer = self._answer_for(plan, response)
-        if not isinstance(answer, WholeAnswer):
+        if not isinstance(answer, (WholeAnswer, TranslatedWhole)):
             await self._begin(response)
         while data := await self._read(response):
             if out := answer.feed(data):

@@ -179,7 +179,8 @@ class Settings:
         low=1)
 
     max_answer_size: int = setting(256 * MIB, SIZE, PROXY, "limits",
-        "The largest answer in one piece that is kept; a larger one is forwarded as it comes.", low=1)
+        "The largest answer in one piece that is kept; a larger one is forwarded as it comes, and can't be"
+        " translated: its call fails.", low=1)
     session_max_calls: int = setting(0, COUNT, PROXY, "limits",
         "Calls that a session may make, unless it says itself; more are refused with 429. 0: no limit.",
         low=0)

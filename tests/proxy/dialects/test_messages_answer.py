@@ -248,18 +248,22 @@ def test_a_model_that_says_nothing() -> None:
 def test_an_error_within_a_stream_is_its_end() -> None:
     failed = {"error": {"message": "too much", "type": "x", "code": 429}}
     before, after, captured = stream(sse(chunk(content="a"), failed, chunk(content="b")), [])
-    assert parse(before)[-1] == {
-        "type": "error",
-        "error": {"type": "rate_limit_error", "message": "too much"},
-    }
-    assert after == b""
+    assert parse(before)[-1]["delta"] == {"type": "text_delta", "text": "a"}
+    assert parse(after) == [{"type": "error", "error": {"type": "rate_limit_error", "message": "too much"}}]
     assert captured.error == "too much"
+
+
+def test_a_call_with_an_index_that_nothing_has() -> None:
+    said = stream(sse(chunk(content="a"), chunk("stop", tool_calls=[call(-1, TOOL, "f")])), [])
+    text, tool = merged(said[0] + said[1])["content"]
+    assert (text["text"], tool["name"], tool["input"]) == ("a", "f", json.loads(TOOL))
 
 
 @pytest.mark.parametrize("code", [None, "x", 200, 10**30])
 def test_an_error_of_no_status_is_the_workers(code: object) -> None:
-    before, _, _ = stream(sse({"error": {"message": "no", "code": code}}), [])
-    assert parse(before) == [{"type": "error", "error": {"type": "api_error", "message": "no"}}]
+    before, after, _ = stream(sse({"error": {"message": "no", "code": code}}), [])
+    assert before == b""
+    assert parse(after) == [{"type": "error", "error": {"type": "api_error", "message": "no"}}]
 
 
 @pytest.mark.parametrize("chunks", [[], [chunk(content="a")]])

@@ -51,13 +51,15 @@ _USAGE: Decoder[_Usage] = Decoder(_Usage)
 
 @dataclass(slots=True)
 class Block:
-    """`parts` is thinking, text, or the JSON of a tool's input. Of a tool: `index` is that of its call."""
+    """`parts` is thinking, text, or the JSON of a tool's input."""
 
     kind: str
     parts: list[str] = field(default_factory=list[str])
-    index: int = -1
     tool_id: str = ""
     name: str = ""
+    # How many parts there were when it was last looked whether they are whole, and whether they were.
+    _looked_at: int = -1
+    _whole: bool = False
 
     @property
     def said(self) -> str:
@@ -65,11 +67,13 @@ class Block:
 
     def is_whole(self) -> bool:
         """Whether nothing can be missing of a block that another one follows."""
-        return self.kind != "tool_use" or (
-            bool(self.parts)
-            and self.parts[-1].rstrip().endswith("}")
-            and read(OBJECT, self.said.encode()) is not None
-        )
+        if self.kind != "tool_use":
+            return True
+        if self._looked_at != len(self.parts):
+            self._looked_at = len(self.parts)
+            ends = bool(self.parts) and self.parts[-1].rstrip().endswith("}")
+            self._whole = ends and read(OBJECT, self.said.encode()) is not None
+        return self._whole
 
     def input(self) -> Raw:
         said = self.said.strip()
@@ -93,6 +97,7 @@ class Message:
     def __init__(self, trace_id: str) -> None:
         self._trace_id = trace_id
         self.blocks: list[Block] = []
+        self._tools: dict[int, Block] = {}
         self.begun = False
         self.finish_reason = ""
         self.model = ""
@@ -137,9 +142,9 @@ class Message:
         index = read_member(INTEGER, call, "index")
         index = place if index is None else index
         function = read_member(OBJECT, call, "function") or {}
-        block = next((block for block in self.blocks if block.index == index), None)
+        block = self._tools.get(index)
         if block is None:
-            block = Block("tool_use", index=index, tool_id=self._tool_id(call))
+            block = self._tools[index] = Block("tool_use", tool_id=self._tool_id(call))
             self.blocks.append(block)
         block.name = block.name or read_member(STRING, function, "name") or ""
         said = read_member(STRING, function, "arguments")
@@ -165,7 +170,7 @@ class Message:
         reason = _REASONS.get(self.finish_reason)
         if self.finish_reason not in _STOPPED:
             return {"stop_reason": reason, "stop_sequence": None}
-        tools = [block for block in self.blocks if block.kind == "tool_use"]
+        tools = list(self._tools.values())
         matched = None if self._matched is None else read(STRING, self._matched)
         if matched is not None and not (tools and tools[-1].is_whole()):
             return {"stop_reason": "stop_sequence", "stop_sequence": matched}

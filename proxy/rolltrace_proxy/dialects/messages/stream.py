@@ -4,7 +4,8 @@ Rules. Blocks never interleave: one is open, and the next is begun once nothing 
 a worker mixes the calls of several tools. Text and thinking go out as they come. The input of a tool goes out
 in one piece when it is whole, as Anthropic does unless a tool asks for `eager_input_streaming`: clients
 raise for pieces that turn out to be no JSON, so what a model wrote amiss must be known by then. Meanwhile
-pings keep the connection alive. What ends without a finish reason ends with an error event.
+pings keep the connection alive. What ends without a finish reason ends with an error event, which like any
+end goes out once the answer is recorded.
 """
 
 from __future__ import annotations
@@ -34,19 +35,18 @@ class MessageStream:
         self._message = Message(trace_id)
         self._eager = eager
         self._started = False
-        self._failed = False
+        self._error = b""
         self._quiet = 0
         # The block that is open, and how many of its parts went out; -1 before it is begun.
         self._at = 0
         self._sent = -1
 
     def feed(self, chunk: Object, prompt_tokens: int) -> bytes:
-        if self._failed:
-            return b""
         said = error_message(chunk)
         if said is not None:
-            self._failed = True
-            return error_event(status_of_chunk(chunk), said)
+            self._error = self._error or error_event(status_of_chunk(chunk), said)
+        if self._error:
+            return b""
         self._message.add(chunk, prompt_tokens)
         if not self._message.begun:
             return b""
@@ -58,8 +58,8 @@ class MessageStream:
         return _PING
 
     def close(self) -> bytes:
-        if self._failed:
-            return b""
+        if self._error:
+            return self._error
         message = self._message
         if not message.finish_reason:
             return error_event(500, "The worker's answer ended before it was finished.")
@@ -103,15 +103,13 @@ class MessageStream:
         return out
 
     def _deltas(self, block: Block, *, whole: bool) -> list[bytes]:
-        new = block.parts[self._sent :]
-        if block.kind != "tool_use":
-            self._sent = len(block.parts)
-            return [self._delta(block.kind, "".join(new))] if new else []
-        if block.name in self._eager:
-            self._sent = len(block.parts)
-            return [self._input("".join(new))] if new else []
-        said = block.input() if whole else NO_INPUT
-        return [] if said == NO_INPUT else [self._input(bytes(said).decode())]
+        if block.kind == "tool_use" and block.name not in self._eager:
+            said = block.input() if whole else NO_INPUT
+            return [] if said == NO_INPUT else [self._input(bytes(said).decode())]
+        new, self._sent = "".join(block.parts[self._sent :]), len(block.parts)
+        if not new:
+            return []
+        return [self._input(new) if block.kind == "tool_use" else self._delta(block.kind, new)]
 
     def _delta(self, kind: str, said: str) -> bytes:
         return event("content_block_delta", index=self._at, delta={"type": f"{kind}_delta", kind: said})
