@@ -34,6 +34,15 @@ def test_completions_ask_for_the_least_that_gives_logprobs() -> None:
     assert asked.added == ALL_ADDED
 
 
+def test_an_enforced_length_wins_under_both_of_its_names() -> None:
+    name, other = "max_tokens", "max_completion_tokens"
+    for enforced, agents in ((name, other), (other, name)):
+        sent = json.loads(chat(json.dumps({agents: 100}).encode(), enforced={enforced: 7.0}).body)
+        assert (sent[enforced], sent[agents]) == (7, 7)
+    assert json.loads(chat(b'{"max_tokens":9}', enforced={name: 7, other: 8}).body)["max_tokens"] == 7
+    assert other not in json.loads(chat(b"{}", enforced={name: 7}).body)
+
+
 @pytest.mark.parametrize(
     ("own", "added"),
     [

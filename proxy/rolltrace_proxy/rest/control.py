@@ -32,11 +32,13 @@ PAGE = 1000
 """Traces of a page; its bytes bound it sooner."""
 SESSIONS = 200
 """Sessions of a page: while one is put into JSON, agents wait."""
+DEADLINE = 120.0
+"""Seconds that one RPC may take: whoever waits longer asks a control service that hangs."""
 OPTIONS = (
     ("grpc.default_authority", "localhost"),  # rather than the socket's path
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5000),  # which a connection may take to be made
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.use_local_subchannel_pool", 1),
 )
@@ -57,7 +59,7 @@ class Control:
     def __init__(self, folder: Path) -> None:
         self._socket = ControlSocket(folder)
         target = self._socket.target() or f"unix:{self._socket.path}"  # whose RPCs say that it is too long
-        self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
+        self._channel = grpc.aio.insecure_channel(target, options=(*OPTIONS, _deadline()))
         self.sessions = SessionServiceStub(self._channel)
         self.workers = WorkerServiceStub(self._channel)
         self.traces = TraceServiceStub(self._channel)
@@ -114,3 +116,8 @@ class Control:
 def is_unknown(error: RpcError) -> bool:
     """Whether what an RPC named is not there, or is no name that anything could have."""
     return error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def _deadline() -> tuple[str, str]:
+    """The option for that of every method."""
+    return "grpc.service_config", f'{{"methodConfig":[{{"name":[{{}}],"timeout":"{DEADLINE}s"}}]}}'

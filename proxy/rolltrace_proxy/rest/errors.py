@@ -37,9 +37,12 @@ def of_rpc(code: StatusCode, details: str, where: str, *, reached: bool) -> Rest
     """Of an RPC that failed. `reached`: control itself said so; `where` it should be."""
     if not reached and code.name == "UNAVAILABLE":
         return RestError(503, f"the control service cannot be reached at {where}: {_REMEDY} ({details})")
+    if not reached and code.name == "DEADLINE_EXCEEDED":
+        return RestError(504, f"the control service at {where} did not answer in time: {_HUNG}")
     return RestError(_STATUSES.get(code.name, 500), details)
 
 
 _REMEDY = (
     "start it on the same machine and db_path, as `rolltrace up` does; agents' calls are served meanwhile"
 )
+_HUNG = "look at its log, or start it anew; agents' calls are served meanwhile"

@@ -135,6 +135,30 @@ def test_how_far_back_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "100 bytes" in refused(turns, previous_response_id=previous).message
 
 
+def test_how_much_references_name_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them costs a few bytes to send, and each could name a large answer: the same one, or others."""
+    turns = {turn(n).trace_id: turn(n) for n in range(4)}
+    looked: list[str] = []
+
+    def find(name: str) -> pb.Trace | None:
+        looked.append(name)
+        return turns.get(name)
+
+    def ask(*numbers: int) -> Json:
+        items = [{"type": "item_reference", "id": item_id(response_id(uuid(n)), "msg", 0)} for n in numbers]
+        made = Responses().translate(json.dumps({"input": items}).encode(), OURS)
+        assert isinstance(made, Referring)
+        return json.loads(made.translate(find).body)["messages"]
+
+    assert len(ask(*[0] * 50)) == 50
+    assert looked == [uuid(0)]
+    monkeypatch.setattr(history, "MAX_BYTES", 1000)
+    assert len(ask(0, 1)) == 2
+    for numbers in ([0] * 50, [0, 1, 2, 3]):
+        with pytest.raises(Refused, match="1000 bytes"):
+            ask(*numbers)
+
+
 def test_a_response_that_names_itself_ends() -> None:
     trace = turn(1, previous_response_id=response_id(uuid(1)))
     assert "go" in refused([trace], previous_response_id=response_id(uuid(1))).message
