@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 import grpc.aio
@@ -28,6 +28,9 @@ if TYPE_CHECKING:  # the stubs have these names for checkers only
     from rolltrace.v1.trace_service_pb2_grpc import TraceServiceAsyncStub
     from rolltrace.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
 
+Q = TypeVar("Q")
+A = TypeVar("A")
+
 PAGE = 1000
 """Traces of a page; its bytes bound it sooner."""
 SESSIONS = 200
@@ -47,6 +50,22 @@ _DETAILS = "grpc-status-details-bin"
 RpcError = grpc.aio.AioRpcError
 
 
+class _Deadline(grpc.aio.UnaryUnaryClientInterceptor):
+    """For every RPC. That of a service config counts from a clock of gRPC's own, seconds off."""
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.aio.ClientCallDetails, Q], Awaitable[grpc.aio.UnaryUnaryCall[Q, A]]],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: Q,
+    ) -> A | grpc.aio.UnaryUnaryCall[Q, A]:
+        asked = client_call_details
+        limited = grpc.aio.ClientCallDetails(
+            asked.method, DEADLINE, asked.metadata, asked.credentials, asked.wait_for_ready
+        )
+        return await continuation(limited, request)
+
+
 class Control:
     """A channel to the control service of an environment, and its stubs."""
 
@@ -59,7 +78,7 @@ class Control:
     def __init__(self, folder: Path) -> None:
         self._socket = ControlSocket(folder)
         target = self._socket.target() or f"unix:{self._socket.path}"  # whose RPCs say that it is too long
-        self._channel = grpc.aio.insecure_channel(target, options=(*OPTIONS, _deadline()))
+        self._channel = grpc.aio.insecure_channel(target, options=OPTIONS, interceptors=[_Deadline()])
         self.sessions = SessionServiceStub(self._channel)
         self.workers = WorkerServiceStub(self._channel)
         self.traces = TraceServiceStub(self._channel)
@@ -116,8 +135,3 @@ class Control:
 def is_unknown(error: RpcError) -> bool:
     """Whether what an RPC named is not there, or is no name that anything could have."""
     return error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
-
-
-def _deadline() -> tuple[str, str]:
-    """The option for that of every method."""
-    return "grpc.service_config", f'{{"methodConfig":[{{"name":[{{}}],"timeout":"{DEADLINE}s"}}]}}'
