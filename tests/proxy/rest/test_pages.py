@@ -299,6 +299,12 @@ async def test_an_error_says_what_is_wrong(
     assert len(str(row(answer)["error"])) > 10
 
 
+async def test_a_base_url_without_v1_is_told_so(rest: Rest) -> None:
+    status, answer = await rest.ask("POST", "/sessions/s/chat/completions", {})
+    assert status == 404
+    assert "lack its /v1" in str(answer)
+
+
 async def test_another_url_of_a_known_worker_is_a_conflict(rest: Rest) -> None:
     status, answer = await rest.ask("POST", "/admin/workers", {"url": "http://other:1", "worker_id": "w-1"})
     assert status == 409
