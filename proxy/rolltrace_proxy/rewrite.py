@@ -25,7 +25,6 @@ from rolltrace_proxy.raw_json import INTEGER, STRING, Object, read_member, read_
 
 TOKEN_ENDPOINTS = frozenset(ALL_WISHES)
 _OLD, _NEW = "max_tokens", "max_completion_tokens"
-_SAME = {_OLD: _NEW, _NEW: _OLD}
 """Two names of one parameter; workers take the new one where there are both."""
 
 
@@ -142,11 +141,11 @@ def _joined(members: Object) -> bytes:
 
 def _imposed(agent: Object, enforced: Mapping[str, object], model: str) -> Object:
     imposed = {key: Raw(write(_whole_number(value))) for key, value in enforced.items()}
-    imposed |= {
-        other: imposed[key]
-        for key, other in _SAME.items()
-        if key in imposed and other in agent and other not in enforced
-    }
+    if _OLD in imposed:
+        if _NEW in agent:
+            imposed.setdefault(_NEW, imposed[_OLD])
+    elif _NEW in imposed and _OLD in agent:
+        imposed[_OLD] = imposed[_NEW]
     if model and "model" in agent:
         imposed["model"] = Raw(write(model))
     return imposed

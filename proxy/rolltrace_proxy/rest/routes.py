@@ -58,16 +58,24 @@ class Route:
 def find(method: str, path: str, query: str) -> Route | None:
     """The call of a raw path and query; None when it is none, as an agent's whose base URL lacks its "/v1".
 
-    Raises RestError for a method that the path does not take.
+    Raises RestError for a method that the path does not take, and for a name that is not UTF-8.
     """
     for pattern, name in _readings(path):
         page = _PAGES.get(f"{method} {pattern}")
         if page is not None:
-            return Route(page, unquote(name), dict(parse_qsl(query, keep_blank_values=True)))
+            return Route(page, _decoded(name), dict(parse_qsl(query, keep_blank_values=True)))
     known = [pattern for pattern, _ in _readings(path) if pattern in _PATHS]
     if known and not (method == "POST" and "/" in path.removeprefix(_SESSIONS) and known == ["/sessions/{}"]):
         raise RestError(405, f"{method} is not a method of {path}")
     return None
+
+
+def _decoded(name: str) -> str:
+    """Never another name than was meant."""
+    try:
+        return unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        raise RestError(400, f"the path holds a name that is not UTF-8: {name[:80]}") from None
 
 
 def _readings(path: str) -> list[tuple[str, str]]:

@@ -288,6 +288,7 @@ async def test_what_was_answered_is_readable_after_a_flush(rest: Rest) -> None:
         ("GET", "/sessions?since=x", None, 422),
         ("GET", "/sessions/s/traces?limit=x", None, 422),
         ("PUT", "/sessions", None, 405),
+        ("POST", "/sessions/s/chat/completions", {}, 404),
     ],
 )
 async def test_an_error_says_what_is_wrong(
@@ -297,12 +298,6 @@ async def test_an_error_says_what_is_wrong(
     assert got == status
     assert row(answer).keys() == {"error"}
     assert len(str(row(answer)["error"])) > 10
-
-
-async def test_a_base_url_without_v1_is_told_so(rest: Rest) -> None:
-    status, answer = await rest.ask("POST", "/sessions/s/chat/completions", {})
-    assert status == 404
-    assert "lack its /v1" in str(answer)
 
 
 async def test_another_url_of_a_known_worker_is_a_conflict(rest: Rest) -> None:

@@ -69,6 +69,16 @@ def test_an_agents_call_without_v1_is_no_wrong_method(path: str) -> None:
     assert find("POST", path, "") is None
 
 
+@pytest.mark.parametrize(
+    "path", ["/sessions/%ff", "/sessions/a%c3/traces", "/traces/%ff", "/admin/workers/%fe"]
+)
+def test_a_name_that_is_not_utf_8_is_no_other_name(path: str) -> None:
+    """It was taken for one with U+FFFD, which a DELETE would have met."""
+    with pytest.raises(RestError, match="UTF-8") as raised:
+        find("DELETE" if "workers" in path else "GET", path, "")
+    assert raised.value.status == 400
+
+
 @given(st.text("ab/%2Fv1:", max_size=12))
 def test_an_agents_path_is_no_rest_call(session_id: str) -> None:
     """Whatever stands before "/v1/" belongs to the data plane, or is refused there."""
