@@ -13,7 +13,7 @@ SERVICES = $(shell grep -l '^service ' $(PROTOS))
 .PHONY: help setup run demo test check stubs check-stubs faults bench bench-peers bench-micro bounds soak test-vllm test-engines test-rllm test-frameworks fuzz clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 # Two stamps: running needs less than developing.
 $(VENV)/.runs: pyproject.toml

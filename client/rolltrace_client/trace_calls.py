@@ -157,7 +157,7 @@ def _digest(digest: bytes | str) -> bytes:
     try:
         name = bytes.fromhex(digest) if isinstance(digest, str) else digest
     except ValueError as error:
-        raise invalid("digest", str(error)) from error
+        raise invalid("digest", f"{digest[:80]!r} is not a SHA-256 in hexadecimal") from error
     if len(name) != DIGEST_SIZE:
         raise invalid("digest", f"has {DIGEST_SIZE} bytes, not {len(name)}")
     return name

@@ -41,6 +41,7 @@ Handler = Callable[[Request], Awaitable[None]]
 TICK = 0.2
 """Seconds between looks at the workers and the gauges."""
 _JSON = (("Content-Type", "application/json; charset=utf-8"),)
+_NO_PAGE = "Agents call /sessions/{session_id}/v1/... or /v1/...; does the base URL lack its /v1?"
 _PLAIN = (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),)
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ class Proxy:
             await request.reply(error.status, "", _JSON, json.dumps({"error": error.message}).encode())
             return
         if route is None:
-            raise Refused(Fault.NOT_FOUND, "Agents call /sessions/{session_id}/v1/... or /v1/...")
+            raise Refused(Fault.NOT_FOUND, _NO_PAGE)
         await self._guarded(partial(self.rest.answer, route))(request)
 
     async def _health(self, request: Request) -> None:

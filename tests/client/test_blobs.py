@@ -82,6 +82,8 @@ async def test_a_blob_is_read_by_its_digest(client: AsyncClient, state: State) -
     for bad in (b"short", "zz", "00"):
         with pytest.raises(InvalidArgument, match="digest"):
             await client.get_blob(bad)
+    with pytest.raises(InvalidArgument, match="'zz' is not a SHA-256"):
+        await client.get_blob("zz")
 
 
 async def test_a_blob_with_other_bytes_is_not_taken(client: AsyncClient, state: State) -> None:

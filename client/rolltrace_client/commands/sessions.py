@@ -27,7 +27,7 @@ examples:
 
 
 def register(groups: Subparsers) -> None:
-    commands = add_group(groups, "sessions", "create, list, show, seal and delete sessions", EXAMPLES)
+    commands = add_group(groups, "sessions", "create, list, show, seal, verify and delete sessions", EXAMPLES)
     _add_list(commands)
     show = add_command(commands, "show", "show a session", _show)
     show.add_argument("session_id", metavar="ID")

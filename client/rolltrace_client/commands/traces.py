@@ -19,7 +19,7 @@ examples:
   rolltrace traces tail --json | jq .completions        for programs; each line carries its cursor
   rolltrace traces list s-1
   rolltrace traces show TRACE_ID                        token by token, with log-probabilities
-  rolltrace traces blob DIGEST > experts                an array that a trace names
+  rolltrace traces blob DIGEST > experts                an image or array that a trace names
 
 The agent finds the id of a trace in the header x-rolltrace-trace-id of its answer.
 """

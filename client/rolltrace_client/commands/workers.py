@@ -41,7 +41,10 @@ def register(groups: Subparsers) -> None:
         "--ca-file", default="", metavar="FILE", help="its certificate must descend from one of these, PEM"
     )
     add.add_argument(
-        "--engine", default="", choices=["vllm", "sglang", "llamacpp", "openai"], help="(found out by asking)"
+        "--engine",
+        default="",
+        choices=["vllm", "sglang", "llamacpp", "openai"],
+        help="what it runs (found out by asking)",
     )
     add_command(commands, "list", "list the workers with their health", _list)
     remove = add_command(commands, "remove", "remove workers", _remove)

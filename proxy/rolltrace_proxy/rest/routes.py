@@ -56,7 +56,7 @@ class Route:
 
 
 def find(method: str, path: str, query: str) -> Route | None:
-    """The call of a raw path and query; None when it is none.
+    """The call of a raw path and query; None when it is none, as an agent's whose base URL lacks its "/v1".
 
     Raises RestError for a method that the path does not take, and for a name that is not UTF-8.
     """
@@ -65,7 +65,7 @@ def find(method: str, path: str, query: str) -> Route | None:
         if page is not None:
             return Route(page, _decoded(name), dict(parse_qsl(query, keep_blank_values=True)))
     known = [pattern for pattern, _ in _readings(path) if pattern in _PATHS]
-    if known:
+    if known and not (method == "POST" and "/" in path.removeprefix(_SESSIONS) and known == ["/sessions/{}"]):
         raise RestError(405, f"{method} is not a method of {path}")
     return None
 

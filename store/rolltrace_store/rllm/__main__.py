@@ -116,7 +116,7 @@ def _as_json(tally: Tally) -> str:
 
 
 def _in_words(tally: Tally, file: Path) -> str:
-    parts = [f"imported {tally.imported:,} traces of {len(tally.sessions):,} sessions"]
+    parts = [f"imported {_count(tally.imported, 'trace')} of {_count(len(tally.sessions), 'session')}"]
     if not tally.imported:
         parts = ["nothing to import"]
     if tally.already_there:
@@ -124,6 +124,10 @@ def _in_words(tally: Tally, file: Path) -> str:
     if tally.left_out:
         parts.append(f"{tally.left_out:,} are left out")
     return f"{file}: {', '.join(parts)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 if __name__ == "__main__":

@@ -288,6 +288,7 @@ async def test_what_was_answered_is_readable_after_a_flush(rest: Rest) -> None:
         ("GET", "/sessions?since=x", None, 422),
         ("GET", "/sessions/s/traces?limit=x", None, 422),
         ("PUT", "/sessions", None, 405),
+        ("POST", "/sessions/s/chat/completions", {}, 404),
     ],
 )
 async def test_an_error_says_what_is_wrong(

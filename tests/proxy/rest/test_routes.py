@@ -64,6 +64,11 @@ def test_a_method_that_a_path_does_not_take(method: str, path: str) -> None:
     assert raised.value.status == 405
 
 
+@pytest.mark.parametrize("path", ["/sessions/s/chat/completions", "/sessions/a/b/messages"])
+def test_an_agents_call_without_v1_is_no_wrong_method(path: str) -> None:
+    assert find("POST", path, "") is None
+
+
 @pytest.mark.parametrize(
     "path", ["/sessions/%ff", "/sessions/a%c3/traces", "/traces/%ff", "/admin/workers/%fe"]
 )
