@@ -295,9 +295,8 @@ class Exchange:
         """Sends the header, once; from now on an error can only break off."""
         if self._request.status:
             return
-        if self._admission is not None and not self._admission.done():
-            self._shared.store.hurry()
-            await asyncio.wait({self._admission})
+        if self._admission is not None:
+            await self._shared.recorder.admitted(self._admission)
         fields = self._fields(response, same_length=not self._recorded)
         await self._request.begin(response.status, response.reason, fields)
         self._call.http_status = response.status

@@ -24,6 +24,8 @@ from rolltrace_store.cutting import NO_BLOBS
 from rolltrace_store.errors import StoreError
 from rolltrace_store.interface import Commit, Store
 
+_FAILED = "The gateway failed; its log says more."
+
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +47,7 @@ class Recorder:
                 cut(of_store(error))
             elif error is not None:
                 log.error("call %s could not be admitted", call.trace_id, exc_info=error)
-                cut(Refused(Fault.INTERNAL, "The gateway failed; its log says more."))
+                cut(Refused(Fault.INTERNAL, _FAILED))
 
         try:
             self._store.check_room()
@@ -54,6 +56,17 @@ class Recorder:
             raise of_store(error) from error
         admission.add_done_callback(decided)
         return admission
+
+    async def admitted(self, admission: asyncio.Future[None]) -> None:
+        """Returns once the store knows of the call. Raises Refused when it can't."""
+        if not admission.done():
+            self._store.hurry()
+            await asyncio.wait({admission})
+        if admission.cancelled() or (error := admission.exception()) is None:
+            return
+        if isinstance(error, StoreError):
+            raise of_store(error) from error
+        raise Refused(Fault.INTERNAL, _FAILED) from error
 
     async def record(self, call: Call, captured: Captured, sent_status: int) -> None:
         """Records a call that has ended, even if the caller is cancelled meanwhile. `sent_status`: what the

@@ -198,6 +198,28 @@ async def test_an_agent_sees_nothing_of_a_stream_before_its_call_is_admitted(sto
         await asyncio.wait_for(worker.hung_up.wait(), 10)
 
 
+class Unheard(asyncio.Future[None]):
+    """Decided, but nobody whom it tells of it has had a turn yet."""
+
+    def add_done_callback(self, *_: object, **__: object) -> None:
+        pass
+
+
+class UnheardStore(DecidedStore):
+    def admit(self, trace: pb.Trace, check: int) -> asyncio.Future[None]:
+        admission = Unheard()
+        admission.set_exception(self.admission)
+        return admission
+
+
+async def test_nor_when_that_was_decided_in_the_moment_that_the_stream_begins(store: Store) -> None:
+    decided = UnheardStore(store, StoreFullError("the disk is full"))
+    async with scripted(events(*chat_chunks()[:3], STALL)) as worker:
+        async with gateway(decided.as_store(), worker) as gate:
+            assert await called(gate, stream=True) == 507
+        await asyncio.wait_for(worker.hung_up.wait(), 10)
+
+
 async def test_without_room_no_call_reaches_a_worker(store: Store) -> None:
     full = DecidedStore(store, StoreFullError("the disk is full"), at_once=True)
     async with scripted(Reply()) as worker, gateway(full.as_store(), worker) as gate:
